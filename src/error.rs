@@ -1,0 +1,80 @@
+//! What can go wrong at the public surface. Each message names the thing and says what to do.
+
+use std::io;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use crate::Fid;
+
+/// The result of a call of the public surface.
+pub type Result<T> = std::result::Result<T, Error>;
+
+/// An error of the public surface.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// The client, tracker or server was closed before or during the call.
+    #[error("this endpoint is closed: make a new one")]
+    Closed,
+    /// The call was ended by `cancel`.
+    #[error("the transfer of {0} was cancelled")]
+    Cancelled(Fid),
+    /// The tracker knows nobody who has this file.
+    #[error("the tracker knows no file {0}: check the id, or register the file first")]
+    UnknownFile(Fid),
+    /// This client neither shares nor downloads the file.
+    #[error("this client neither shares nor downloads {0}: nothing to cancel")]
+    NotShared(Fid),
+    /// Holders are listed, but none gave anything within the deadline.
+    #[error(
+        "no holder of {fid} answered for {seconds} s ({tried} tried): see that one is running and reachable"
+    )]
+    NoHolder {
+        /// The file in question.
+        fid: Fid,
+        /// How many addresses were tried.
+        tried: usize,
+        /// How long nothing arrived, s.
+        seconds: u64,
+    },
+    /// The tracker gave no answer.
+    #[error(
+        "the tracker at {addr} gave no answer in {seconds} s: see that it is running and that the address is right"
+    )]
+    TrackerUnreachable {
+        /// Where it was asked.
+        addr: SocketAddr,
+        /// For how long, s.
+        seconds: u64,
+    },
+    /// The server gave no answer.
+    #[error(
+        "the server at {addr} gave no answer in {seconds} s: see that it is running and that the address is right"
+    )]
+    ServerUnreachable {
+        /// Where it was asked.
+        addr: SocketAddr,
+        /// For how long, s.
+        seconds: u64,
+    },
+    /// The server has no such file, or doesn't let it be read.
+    #[error("the server has no file `{0}`")]
+    NoSuchName(String),
+    /// The content arrived, but isn't what the identity says.
+    #[error("the content received for {0} doesn't match its id: it was thrown away")]
+    Integrity(Fid),
+    /// An address that doesn't resolve.
+    #[error("`{0}` is no address that can be reached: write HOST:PORT, such as 127.0.0.1:10086")]
+    BadAddress(String),
+    /// A file that can't be read or written.
+    #[error("{}: {source}", path.display())]
+    File {
+        /// The file in question.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// The socket can't be had or used.
+    #[error("network: {0}")]
+    Io(#[from] io::Error),
+}

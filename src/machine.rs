@@ -1,0 +1,28 @@
+//! The seam between protocol and world: what a peer, a tracker and a server have in common.
+//!
+//! No I/O, no clock, no thread here. Two worlds drive a [`Machine`]: [`crate::driver`] with a real proxy and
+//! [`crate::sim`] with virtual time.
+
+use std::net::SocketAddr;
+
+use crate::time::Instant;
+
+/// A protocol participant that does no I/O, reads no clock and draws only from the generator it was given.
+///
+/// The polling contract: after any call that can change state (`handle_…`, or a command of the concrete type), call
+/// [`poll_transmit`](Machine::poll_transmit) until it gives `None`, then read
+/// [`poll_timeout`](Machine::poll_timeout) and call [`handle_timeout`](Machine::handle_timeout) when that instant has
+/// come. `now` never goes back from one call to the next.
+pub trait Machine {
+    /// Takes in one datagram that arrived from `from`. Anything may be in it.
+    fn handle_datagram(&mut self, now: Instant, from: SocketAddr, datagram: &[u8]);
+
+    /// Does what is due at `now`. Harmless when nothing is.
+    fn handle_timeout(&mut self, now: Instant);
+
+    /// Writes the next datagram to send over `buf` (its former content is cleared) and says for whom it is.
+    fn poll_transmit(&mut self, now: Instant, buf: &mut Vec<u8>) -> Option<SocketAddr>;
+
+    /// The next deadline, and what it is for (for traces: a machine that spins can be seen to).
+    fn poll_timeout(&self) -> Option<(Instant, &'static str)>;
+}

@@ -1,0 +1,1 @@
+//! (see the page of this module)

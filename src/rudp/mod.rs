@@ -1,0 +1,4 @@
+//! Reliable datagrams.
+
+pub mod cookie;
+pub mod packet;
