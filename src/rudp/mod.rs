@@ -1,4 +1,22 @@
 //! Reliable datagrams.
 
+pub mod config;
+pub mod congestion;
+pub mod connection;
 pub mod cookie;
+pub mod endpoint;
+pub mod error;
+pub mod frame;
+pub mod handshake;
+pub mod loss;
+pub mod pacer;
 pub mod packet;
+pub mod ranges;
+pub mod received;
+pub mod recv_window;
+pub mod rtt;
+pub mod send_window;
+pub mod sent;
+pub mod seq;
+pub mod stats;
+pub mod timer;
