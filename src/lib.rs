@@ -7,6 +7,7 @@ pub mod machine;
 pub mod proxy;
 pub mod rand;
 pub mod rudp;
+pub mod sim;
 pub mod time;
 pub mod units;
 
