@@ -4,6 +4,7 @@ pub mod coding;
 mod error;
 mod fid;
 pub mod machine;
+pub mod name;
 pub mod proxy;
 pub mod rand;
 pub mod rudp;
