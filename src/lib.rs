@@ -5,6 +5,7 @@ mod error;
 mod fid;
 pub mod machine;
 pub mod name;
+pub mod pclient;
 pub mod proxy;
 pub mod rand;
 pub mod rudp;

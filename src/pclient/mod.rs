@@ -1,1 +1,5 @@
-//! (see the page of this module)
+//! What is shared: the pieces of a file, their hashes, and where the bytes lie.
+//!
+//! No socket, clock or thread here.
+
+pub mod pieces;
