@@ -2,4 +2,7 @@
 //!
 //! No socket, clock or thread here.
 
+pub mod manifest;
 pub mod pieces;
+pub mod size_proof;
+mod tree;
