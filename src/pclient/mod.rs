@@ -5,4 +5,5 @@
 pub mod manifest;
 pub mod pieces;
 pub mod size_proof;
+pub mod storage;
 mod tree;
