@@ -4,6 +4,8 @@ pub mod coding;
 mod error;
 mod fid;
 pub mod machine;
+pub mod name;
+pub mod pclient;
 pub mod proxy;
 pub mod rand;
 pub mod rudp;
