@@ -35,8 +35,9 @@ use super::timer::{Timer, TimerTable};
 use crate::coding::{Malformed, Reader};
 use crate::time::{Duration, Instant};
 
-/// The first wait for a welcome; each later one is half as long again.
+/// The first wait for a welcome; each later one is half as long again, up to the longest.
 const HELLO_INTERVAL: Duration = Duration::from_millis(500);
+const MAX_HELLO_INTERVAL: Duration = Duration::from_millis(1_500);
 /// At most this much of a queue is put down to the receiver's downlink on its word, so that neither a lie nor two
 /// nodes that hear each other's uplinks can raise a queue without end.
 const MAX_EXCUSED: Duration = Duration::from_millis(150);
@@ -436,7 +437,7 @@ impl Connection {
                     if now.since(*started) >= self.config.handshake_timeout {
                         return Some(CloseReason::HandshakeTimeout);
                     }
-                    *wait = *wait * 3 / 2;
+                    *wait = (*wait * 3 / 2).min(MAX_HELLO_INTERVAL);
                     self.handshake_due = Some(HandshakeDue::Hello);
                 }
                 Timer::Loss => {

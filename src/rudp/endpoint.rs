@@ -102,8 +102,8 @@ pub struct Endpoint {
     /// Connections that may have something to send, each once, served in turn.
     ready: VecDeque<u64>,
     in_ready: BTreeSet<u64>,
-    /// Connections whose bulk waits for the shared window.
-    blocked: BTreeSet<u64>,
+    /// Connections whose bulk waits for the shared window, each once, longest waiting first.
+    blocked: VecDeque<u64>,
     /// The deadline of each connection, and the reverse.
     deadlines: BTreeSet<(Instant, u64)>,
     armed: HashMap<u64, Instant>,
@@ -126,7 +126,7 @@ impl Endpoint {
             by_id: HashMap::new(),
             ready: VecDeque::new(),
             in_ready: BTreeSet::new(),
-            blocked: BTreeSet::new(),
+            blocked: VecDeque::new(),
             deadlines: BTreeSet::new(),
             armed: HashMap::new(),
             stateless: VecDeque::new(),
@@ -370,8 +370,8 @@ impl Endpoint {
                 self.ready.push_back(key);
                 return Some(connection.remote());
             }
-            if connection.is_blocked_by_uplink() {
-                self.blocked.insert(key);
+            if connection.is_blocked_by_uplink() && !self.blocked.contains(&key) {
+                self.blocked.push_back(key);
             }
             self.in_ready.remove(&key);
             self.rearm(key);
@@ -406,7 +406,7 @@ impl Endpoint {
         let Some(connection) = self.connections.remove(&key) else { return };
         self.by_id.remove(&connection.id());
         self.links.forget(key, connection.in_flight());
-        self.blocked.remove(&key);
+        self.blocked.retain(|&blocked| blocked != key);
         if let Some(deadline) = self.armed.remove(&key) {
             self.deadlines.remove(&(deadline, key));
         }
