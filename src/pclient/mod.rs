@@ -3,6 +3,7 @@
 //! No socket, clock or thread here.
 
 pub mod manifest;
+pub mod message;
 pub mod pieces;
 pub mod size_proof;
 pub mod storage;

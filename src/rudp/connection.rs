@@ -122,6 +122,7 @@ impl Connection {
     }
 
     /// A connection that the other side asked for with a hello whose cookie was good.
+    #[expect(clippy::too_many_arguments, reason = "what names a connection, and the hello it answers")]
     pub fn accept(
         key: u64,
         id: ConnectionId,

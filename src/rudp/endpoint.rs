@@ -72,8 +72,8 @@ pub enum Event {
 /// A datagram outside any connection, for the user to interpret.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Oneshot<'a> {
-    /// The transaction.
-    pub id: ConnectionId,
+    /// The header, whose connection id is the transaction's.
+    pub header: Header,
     /// What follows the header.
     pub body: &'a [u8],
 }
@@ -221,7 +221,7 @@ impl Endpoint {
             return None;
         };
         if header.kind == Kind::Oneshot {
-            return Some(Oneshot { id: header.connection, body });
+            return Some(Oneshot { header, body });
         }
         let known = self.by_id.get(&header.connection).copied();
         let known = known.filter(|key| self.connections.get(key).is_some_and(|c| c.remote() == from));

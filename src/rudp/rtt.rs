@@ -9,6 +9,12 @@ pub const GRANULARITY: Duration = Duration::from_millis(1);
 /// The longest wait between two probes, and between two tries of anything (RFC 6298 §2.5 asks for at least 60 s).
 pub const MAX_PTO: Duration = Duration::from_secs(60);
 
+impl Default for RttEstimator {
+    fn default() -> RttEstimator {
+        RttEstimator::new()
+    }
+}
+
 /// Smoothed estimates from samples that are never ambiguous, since no packet number is used twice.
 #[derive(Clone, Copy, Debug)]
 pub struct RttEstimator {
