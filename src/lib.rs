@@ -12,3 +12,4 @@ pub mod units;
 
 pub use error::{Error, Result};
 pub use fid::{Fid, ParseFidError};
+pub use proxy::Proxy;
