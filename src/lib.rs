@@ -1,6 +1,7 @@
 //! Brings a file from one machine to many, peer to peer over UDP.
 
 pub mod coding;
+pub mod driver;
 mod error;
 mod fid;
 pub mod machine;
