@@ -2,9 +2,15 @@
 //!
 //! No socket, clock or thread here.
 
+pub mod download;
 pub mod manifest;
+pub mod manifest_fetch;
 pub mod message;
+pub mod peer;
+pub mod picker;
 pub mod pieces;
+pub mod rate;
 pub mod size_proof;
 pub mod storage;
 mod tree;
+pub mod upload;

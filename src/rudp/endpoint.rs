@@ -39,6 +39,14 @@ const CODE_UNKNOWN: u64 = 1;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Handle(u64);
 
+#[cfg(test)]
+impl Handle {
+    /// A handle of no endpoint, to test books that are kept by handle.
+    pub(crate) fn for_test(key: u64) -> Handle {
+        Handle(key)
+    }
+}
+
 /// What the user of an endpoint learns.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Event {

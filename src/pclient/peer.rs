@@ -1,0 +1,222 @@
+//! What is known of one peer in one swarm.
+
+use std::collections::{BTreeSet, VecDeque};
+use std::net::SocketAddr;
+use std::ops::Range;
+
+use super::pieces::{Bitfield, Lengths, PieceIndex};
+use super::rate::RateMeter;
+use crate::time::Instant;
+
+/// Most announcements that are kept while the manifest is still missing.
+const MAX_EARLY_HAVES: usize = 100_000;
+
+/// A peer that takes part in a file.
+#[derive(Debug)]
+pub struct Peer {
+    /// Where it is.
+    pub remote: SocketAddr,
+    /// Its number for the file.
+    pub channel: u64,
+    /// Whether it can be asked for the manifest.
+    pub has_manifest: bool,
+    /// Whether it had the whole file when it joined: a source, not a fellow receiver that is done.
+    pub began_complete: bool,
+    /// Which pieces it has.
+    pub pieces: Announced,
+    /// What it gives us.
+    pub source: Source,
+    /// What it wants from us.
+    pub queue: Queue,
+    /// Pieces that it has to be told we have.
+    pub haves: Vec<PieceIndex>,
+}
+
+impl Peer {
+    /// A peer that has just opened the file as `channel`.
+    pub fn new(remote: SocketAddr, channel: u64, now: Instant) -> Peer {
+        Peer {
+            remote,
+            channel,
+            has_manifest: false,
+            began_complete: false,
+            pieces: Announced::Early { complete: false, bytes: None, haves: Vec::new() },
+            source: Source::new(now),
+            queue: Queue::default(),
+            haves: Vec::new(),
+        }
+    }
+
+    /// Whether it has `piece`, as far as we know.
+    pub fn has(&self, piece: PieceIndex) -> bool {
+        matches!(&self.pieces, Announced::Known(pieces) if pieces.get(piece))
+    }
+
+    /// Whether it has all pieces.
+    pub fn is_complete(&self) -> bool {
+        match &self.pieces {
+            Announced::Known(pieces) => pieces.is_complete(),
+            Announced::Early { complete, .. } => *complete,
+        }
+    }
+
+    /// How many pieces it has.
+    pub fn piece_count(&self) -> u32 {
+        match &self.pieces {
+            Announced::Known(pieces) => pieces.count(),
+            Announced::Early { .. } => 0,
+        }
+    }
+}
+
+/// Which pieces a peer has said it has.
+#[derive(Debug)]
+pub enum Announced {
+    /// The size of the file isn't known yet, so what it said can't be understood yet.
+    Early {
+        /// Everything.
+        complete: bool,
+        /// Its bitfield as it came.
+        bytes: Option<Vec<u8>>,
+        /// Announcements since.
+        haves: Vec<u64>,
+    },
+    /// Understood.
+    Known(Bitfield),
+}
+
+impl Announced {
+    /// Notes that the peer has everything.
+    pub fn set_complete(&mut self, lengths: Option<&Lengths>) {
+        match (self, lengths) {
+            (known @ Announced::Known(_), Some(lengths)) => {
+                *known = Announced::Known(Bitfield::full(lengths))
+            }
+            (Announced::Early { complete, .. }, _) => *complete = true,
+            (Announced::Known(_), None) => unreachable!("known pieces have lengths"),
+        }
+    }
+
+    /// Notes an announcement that can't be understood yet.
+    pub fn note_early(&mut self, pieces: &[u64]) {
+        if let Announced::Early { haves, .. } = self
+            && haves.len() + pieces.len() <= MAX_EARLY_HAVES
+        {
+            haves.extend_from_slice(pieces);
+        }
+    }
+
+    /// Makes sense of what was said before the lengths were known. False if there is none in it.
+    pub fn understand(&mut self, lengths: &Lengths) -> bool {
+        let Announced::Early { complete, bytes, haves } = self else { return true };
+        let mut pieces = if *complete { Bitfield::full(lengths) } else { Bitfield::new(lengths) };
+        if let Some(bytes) = bytes {
+            let Ok(bitfield) = Bitfield::from_bytes(lengths, bytes) else { return false };
+            bitfield.iter().for_each(|piece| {
+                pieces.set(piece);
+            });
+        }
+        for &have in haves.iter() {
+            let Some(piece) = lengths.piece(have) else { return false };
+            pieces.set(piece);
+        }
+        *self = Announced::Known(pieces);
+        true
+    }
+}
+
+/// What a peer gives us: the receiver's side.
+#[derive(Debug)]
+pub struct Source {
+    /// Requests under way, in the order in which they were made.
+    pub requests: VecDeque<Request>,
+    /// Bytes of those.
+    pub outstanding: u64,
+    /// What it delivers.
+    pub meter: RateMeter,
+    /// When it last delivered, or when it was first asked after nothing was under way.
+    pub active: Instant,
+    /// The next request's name.
+    pub next_id: u64,
+    /// How often in a row it gave credits back.
+    pub refusals: u32,
+    /// Not before then will it get credits again.
+    pub credit_pause: Instant,
+}
+
+impl Source {
+    fn new(now: Instant) -> Source {
+        Source {
+            requests: VecDeque::new(),
+            outstanding: 0,
+            meter: RateMeter::new(now),
+            active: now,
+            next_id: 0,
+            refusals: 0,
+            credit_pause: now,
+        }
+    }
+
+    /// How many requests of its own choice it still owes.
+    pub fn credits(&self) -> usize {
+        self.requests.iter().filter(|request| request.target.is_none()).count()
+    }
+}
+
+/// A request under way.
+#[derive(Clone, Debug)]
+pub struct Request {
+    /// Its name.
+    pub id: u64,
+    /// What was asked for; `None` while the source may still choose.
+    pub target: Option<Target>,
+    /// Bytes that it accounts for.
+    pub bytes: u64,
+}
+
+/// Blocks of a piece.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Target {
+    /// Which piece.
+    pub piece: PieceIndex,
+    /// Which blocks of it have not arrived under this request.
+    pub blocks: Range<u32>,
+}
+
+/// What a peer wants from us: the sender's side.
+#[derive(Debug, Default)]
+pub struct Queue {
+    /// In the order of arrival.
+    pub wanted: VecDeque<Wanted>,
+    /// The request being served: its name and what is left of it.
+    pub serving: Option<(u64, Target)>,
+    /// Pieces given to it that it has not announced yet.
+    pub given: BTreeSet<PieceIndex>,
+    /// Of the pieces that it was the first to get, those that nobody else has announced.
+    pub unspread: u32,
+    /// When it was last served: a count, not a time.
+    pub served: u64,
+}
+
+/// Something a peer asked for.
+#[derive(Clone, Debug)]
+pub struct Wanted {
+    /// The peer's name for it.
+    pub id: u64,
+    /// What it is.
+    pub what: What,
+}
+
+/// A particular thing, or a piece of our choice.
+#[derive(Clone, Debug)]
+pub enum What {
+    /// These blocks.
+    Blocks(Target),
+    /// Any piece ≡ `residue` (mod `modulus`).
+    Any {
+        /// See above.
+        residue: u32,
+        /// See above; not 0.
+        modulus: u32,
+    },
+}

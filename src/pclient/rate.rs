@@ -1,0 +1,63 @@
+//! How fast something flows, from the amounts seen: an exponential average.
+
+use crate::time::{Duration, Instant};
+
+/// The time constant: what is older than a few of these hardly counts.
+const TAU: Duration = Duration::from_secs(1);
+
+/// A rate in B/s that follows changes within a second or two and decays in silence.
+#[derive(Clone, Debug)]
+pub struct RateMeter {
+    /// Average as of `updated`, B/s.
+    average: f64,
+    updated: Instant,
+    /// How much of a full time constant has been seen: the average of a young meter is scaled up by it.
+    weight: f64,
+}
+
+impl RateMeter {
+    /// Nothing has flowed; counting begins at `now`.
+    pub fn new(now: Instant) -> RateMeter {
+        RateMeter { average: 0.0, updated: now, weight: 0.0 }
+    }
+
+    /// `bytes` B came through.
+    pub fn add(&mut self, now: Instant, bytes: u64) {
+        self.decay(now);
+        self.average += bytes as f64 / TAU.as_secs_f64();
+    }
+
+    /// The rate now, B/s; 0 if nothing has been seen.
+    pub fn rate(&self, now: Instant) -> f64 {
+        let mut meter = self.clone();
+        meter.decay(now);
+        if meter.weight > 0.0 { meter.average / meter.weight } else { 0.0 }
+    }
+
+    fn decay(&mut self, now: Instant) {
+        let kept = (-now.since(self.updated).as_secs_f64() / TAU.as_secs_f64()).exp();
+        self.average *= kept;
+        self.weight = 1.0 - (1.0 - self.weight) * kept;
+        self.updated = now;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tells_a_steady_rate_early_and_forgets_it_in_silence() {
+        let mut now = Instant::ORIGIN;
+        let mut meter = RateMeter::new(now);
+        assert_eq!(meter.rate(now), 0.0);
+        for step in 1..=100 {
+            now += Duration::from_millis(50);
+            meter.add(now, 5_000);
+            if step >= 10 {
+                assert!((90_000.0..115_000.0).contains(&meter.rate(now)), "{}", meter.rate(now));
+            }
+        }
+        assert!(meter.rate(now + Duration::from_secs(3)) < 6_000.0);
+    }
+}

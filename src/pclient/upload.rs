@@ -1,0 +1,231 @@
+//! The sender's half of a swarm: who is served next, and with what.
+//!
+//! Chooses and keeps books; reads no content and sends nothing. A piece of our own choice is bound only when its
+//! transmission starts: the least sent, ties at random. One piece goes to one peer at a time, so that the first whole
+//! copies exist early; a source serves whoever has the fewest unspread pieces, a relay whoever has the fewest pieces.
+
+use super::download::{Peers, block_count};
+use super::message::BLOCK_LEN;
+use super::peer::{Peer, Target, Wanted, What};
+use super::pieces::{Lengths, PieceIndex};
+use crate::rand::Rng;
+use crate::rudp::Handle;
+
+/// Most requests that one peer may have waiting; more is an attack.
+const MAX_WANTED: usize = 2_000;
+
+/// A block to be sent now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Serve {
+    /// To whom.
+    pub to: Handle,
+    /// Its name for the request.
+    pub id: u64,
+    /// The piece.
+    pub piece: PieceIndex,
+    /// The block.
+    pub block: u32,
+}
+
+/// What to do next.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Next {
+    /// Send this.
+    Block(Serve),
+    /// Tell this peer that there is nothing of the own choice for these credits.
+    Refuse {
+        /// Whom.
+        to: Handle,
+        /// The first credit.
+        first: u64,
+        /// How many.
+        credits: u64,
+    },
+}
+
+/// What a sender has to know.
+#[derive(Debug)]
+pub struct Upload {
+    lengths: Lengths,
+    /// How often each piece was sent, or is being sent, by us.
+    sent: Vec<u32>,
+    /// Who got each piece first from us, until somebody else has announced it.
+    first_to: Vec<Option<Handle>>,
+    /// Whose piece is under way.
+    current: Option<Handle>,
+    turn: u64,
+}
+
+impl Upload {
+    /// Nothing sent yet.
+    pub fn new(lengths: Lengths) -> Upload {
+        let count = lengths.piece_count() as usize;
+        Upload { lengths, sent: vec![0; count], first_to: vec![None; count], current: None, turn: 0 }
+    }
+
+    /// Takes in a request. False if the peer has asked for far too much.
+    pub fn want(&mut self, peer: &mut Peer, wanted: Wanted) -> bool {
+        peer.queue.wanted.push_back(wanted);
+        peer.queue.wanted.len() <= MAX_WANTED
+    }
+
+    /// Takes a request back.
+    pub fn cancel(&mut self, peers: &mut Peers, key: Handle, id: u64) {
+        let Some(peer) = peers.get_mut(&key) else { return };
+        peer.queue.wanted.retain(|wanted| wanted.id != id);
+        if peer.queue.serving.as_ref().is_some_and(|(serving, _)| *serving == id) {
+            let (_, target) = peer.queue.serving.take().expect("just seen");
+            self.unsend(peers, key, target.piece);
+        }
+    }
+
+    /// A peer announced a piece: it is spread, unless only by the one that we gave it to.
+    pub fn on_announced(&mut self, peers: &mut Peers, key: Handle, piece: PieceIndex) {
+        if let Some(peer) = peers.get_mut(&key) {
+            peer.queue.given.remove(&piece);
+        }
+        let first_to = &mut self.first_to[piece.as_usize()];
+        if first_to.is_some_and(|first| first != key) {
+            let first = first_to.take().expect("just seen");
+            if let Some(peer) = peers.get_mut(&first) {
+                peer.queue.unspread = peer.queue.unspread.saturating_sub(1);
+            }
+        }
+    }
+
+    /// A peer has left: what it was given and never announced counts as unsent.
+    pub fn remove_peer(&mut self, key: Handle, peer: &Peer) {
+        for piece in &peer.queue.given {
+            self.sent[piece.as_usize()] = self.sent[piece.as_usize()].saturating_sub(1);
+        }
+        for first in self.first_to.iter_mut().filter(|first| **first == Some(key)) {
+            *first = None;
+        }
+        if self.current == Some(key) {
+            self.current = None;
+        }
+    }
+
+    fn unsend(&mut self, peers: &mut Peers, key: Handle, piece: PieceIndex) {
+        let Some(peer) = peers.get_mut(&key) else { return };
+        if peer.queue.given.remove(&piece) {
+            self.sent[piece.as_usize()] = self.sent[piece.as_usize()].saturating_sub(1);
+        }
+        if self.first_to[piece.as_usize()] == Some(key) {
+            self.first_to[piece.as_usize()] = None;
+            peer.queue.unspread = peer.queue.unspread.saturating_sub(1);
+        }
+    }
+
+    /// What to do next, given to whom a block `may_go` at once. `None` if nobody wants anything that may go.
+    pub fn next(
+        &mut self,
+        peers: &mut Peers,
+        is_source: bool,
+        rng: &mut Rng,
+        may_go: impl Fn(Handle) -> bool,
+    ) -> Option<Next> {
+        loop {
+            let key = self.choose_peer(peers, is_source, &may_go)?;
+            self.current = Some(key);
+            let peer = peers.get_mut(&key).expect("just chosen");
+            if let Some((id, target)) = &mut peer.queue.serving {
+                let serve = Serve { to: key, id: *id, piece: target.piece, block: target.blocks.start };
+                target.blocks.start += 1;
+                if target.blocks.is_empty() {
+                    peer.queue.serving = None;
+                    self.current = None;
+                }
+                self.turn += 1;
+                peer.queue.served = self.turn;
+                return Some(Next::Block(serve));
+            }
+            let wanted = peer.queue.wanted.pop_front().expect("chosen because it wants something");
+            match wanted.what {
+                What::Blocks(target) => self.start(peers, key, wanted.id, target),
+                What::Any { residue, modulus } => match self.least_sent(peers, key, residue, modulus, rng) {
+                    Some(piece) => {
+                        let blocks = 0..block_count(&self.lengths, piece);
+                        self.start(peers, key, wanted.id, Target { piece, blocks });
+                    }
+                    None => {
+                        self.current = None;
+                        return Some(self.refuse(peers, key, wanted.id));
+                    }
+                },
+            }
+        }
+    }
+
+    /// The peer under way, if it may go on; else the one that deserves it most.
+    fn choose_peer(&self, peers: &Peers, is_source: bool, may_go: impl Fn(Handle) -> bool) -> Option<Handle> {
+        let wants = |peer: &Peer| peer.queue.serving.is_some() || !peer.queue.wanted.is_empty();
+        if let Some(current) = self.current
+            && peers.get(&current).is_some_and(|peer| peer.queue.serving.is_some())
+            && may_go(current)
+        {
+            return Some(current);
+        }
+        let candidates = peers.iter().filter(|(key, peer)| wants(peer) && may_go(**key));
+        let rank = |peer: &Peer| {
+            let progress = if is_source { peer.queue.unspread } else { peer.piece_count() };
+            // A piece that was begun goes before any that wasn't.
+            (peer.queue.serving.is_none(), progress, peer.queue.served)
+        };
+        candidates.min_by_key(|(_, peer)| rank(peer)).map(|(&key, _)| key)
+    }
+
+    /// The piece of a class that was sent the fewest times, if it was never sent and nobody relays it.
+    fn least_sent(
+        &self,
+        peers: &Peers,
+        key: Handle,
+        residue: u32,
+        modulus: u32,
+        rng: &mut Rng,
+    ) -> Option<PieceIndex> {
+        let relayed = |piece| peers.values().any(|peer| !peer.began_complete && peer.has(piece));
+        let mut choice = None;
+        let mut ties = 0;
+        for piece in self.lengths.pieces().filter(|piece| piece.get() % modulus == residue) {
+            if self.sent[piece.as_usize()] > 0 || peers[&key].has(piece) || relayed(piece) {
+                continue;
+            }
+            ties += 1;
+            if rng.below(ties) == 0 {
+                choice = Some(piece);
+            }
+        }
+        choice
+    }
+
+    fn start(&mut self, peers: &mut Peers, key: Handle, id: u64, target: Target) {
+        let piece = target.piece;
+        let peer = peers.get_mut(&key).expect("only peers are served");
+        if peer.queue.given.insert(piece) {
+            let sent = &mut self.sent[piece.as_usize()];
+            *sent += 1;
+            if *sent == 1 {
+                self.first_to[piece.as_usize()] = Some(key);
+                peer.queue.unspread += 1;
+            }
+        }
+        peer.queue.serving = Some((id, target));
+    }
+
+    /// Gives back the credit `first` and those that follow it in the queue.
+    fn refuse(&mut self, peers: &mut Peers, key: Handle, first: u64) -> Next {
+        let queue = &mut peers.get_mut(&key).expect("only peers are refused").queue;
+        let mut credits = 1;
+        while let Some(Wanted { id, what: What::Any { .. } }) = queue.wanted.front()
+            && *id == first + credits
+        {
+            queue.wanted.pop_front();
+            credits += 1;
+        }
+        Next::Refuse { to: key, first, credits }
+    }
+}
+
+/// Most bytes that one message of content takes, its own header included.
+pub const MAX_BLOCK_MESSAGE: usize = BLOCK_LEN as usize + 32;
