@@ -8,6 +8,7 @@ pub mod proxy;
 pub mod rand;
 pub mod rudp;
 pub mod time;
+pub mod tracker;
 pub mod units;
 
 pub use error::{Error, Result};
