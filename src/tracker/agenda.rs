@@ -56,6 +56,8 @@ struct Entry {
     /// To be sent again at once, out of turn. Allowed once per regular sending, so that nobody can make us ask in
     /// an endless circle.
     out_of_turn: OutOfTurn,
+    /// Whether the wait has begun anew since the question was set, because the tracker showed that it is there.
+    revived: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -92,6 +94,7 @@ impl Agenda {
             last_sent,
             in_flight: false,
             out_of_turn: OutOfTurn::Allowed,
+            revived: false,
         };
         self.entries.insert(task, entry);
     }
@@ -123,12 +126,16 @@ impl Agenda {
         }
     }
 
-    /// Lets the question in flight go out once more at `now`, unless that was done since its last regular sending.
+    /// Lets the question in flight go out once more at `now`, unless that was done since its last regular sending. The
+    /// first time, its waits begin anew: who asks to be asked again is there.
     pub(super) fn resend(&mut self, task: &Task, now: Instant) {
         if let Some(entry) = self.entries.get_mut(task)
             && entry.out_of_turn == OutOfTurn::Allowed
         {
             entry.out_of_turn = OutOfTurn::Due;
+            if !std::mem::replace(&mut entry.revived, true) {
+                entry.wait = FIRST_RETRY;
+            }
             self.reschedule(task, now);
         }
     }
@@ -232,18 +239,19 @@ mod tests {
     }
 
     #[test]
-    fn a_resend_is_granted_once_per_regular_sending_and_leaves_the_wait() {
+    fn a_resend_is_granted_once_per_regular_sending_and_begins_the_waits_anew_once() {
         let mut agenda = agenda();
         agenda.set(task(), at(0));
-        agenda.next(at(0)).unwrap();
-        agenda.resend(&task(), at(100));
-        assert!(agenda.next(at(100)).is_some());
-        agenda.resend(&task(), at(200));
-        assert_eq!(agenda.next(at(599)), None);
+        assert_eq!(sendings(&mut agenda, at(1_499)), [0, 500]);
+        agenda.resend(&task(), at(600));
         assert!(agenda.next(at(600)).is_some());
+        assert_eq!(agenda.next_due(), Some((at(1_100), true)), "as after a first sending");
         agenda.resend(&task(), at(700));
-        assert!(agenda.next(at(700)).is_some());
-        assert_eq!(agenda.next_due(), Some((at(1_700), true)));
+        assert_eq!(agenda.next(at(1_099)), None, "that was the one");
+        assert!(agenda.next(at(1_100)).is_some());
+        agenda.resend(&task(), at(1_200));
+        assert!(agenda.next(at(1_200)).is_some());
+        assert_eq!(agenda.next_due(), Some((at(2_200), true)), "no shorter wait than without it");
     }
 
     #[test]

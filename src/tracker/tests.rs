@@ -26,7 +26,7 @@ struct Crowd {
     up: Link,
     loss: f64,
     rng: Rng,
-    /// When each client was last confirmed.
+    /// When each client was first confirmed.
     confirmed: Vec<Option<Instant>>,
     /// How many holders each client was told of at last.
     named: Vec<usize>,
@@ -100,7 +100,7 @@ impl Crowd {
             client.handle_timeout(self.now);
             while let Some(event) = client.poll_event() {
                 match event {
-                    Event::Confirmed { .. } => self.confirmed[index] = Some(self.now),
+                    Event::Confirmed { .. } => _ = self.confirmed[index].get_or_insert(self.now),
                     Event::Holders { holders, .. } => self.named[index] = holders.len(),
                     other => panic!("{other:?}"),
                 }
@@ -122,20 +122,17 @@ impl Crowd {
 }
 
 #[test]
-fn a_hundred_clients_at_once_are_answered_over_10_kilobytes_a_second_within_4_seconds() {
-    for seed in 0..20 {
-        let mut crowd = Crowd::announcing(seed, 0.0);
-        let start = crowd.now;
-        crowd.run_for(Duration::from_secs(4));
-        println!(
-            "seed {seed}: {:?} {:?} sent {}",
-            crowd.last_confirmed(start),
-            crowd.server.counters(),
-            crowd.sent
-        );
-        assert!(crowd.last_confirmed(start).is_some(), "seed {seed}: {:?}", crowd.server.counters());
-        assert!(crowd.named.iter().filter(|&&named| named == 30).count() >= 65, "{:?}", crowd.named);
-    }
+fn a_hundred_clients_at_once_are_answered_over_10_kilobytes_a_second_within_3_seconds() {
+    let mut crowd = Crowd::announcing(1, 0.0);
+    let start = crowd.now;
+    crowd.run_for(Duration::from_secs(10));
+    let counters = crowd.server.counters();
+    let last = crowd.last_confirmed(start).expect("all are confirmed");
+    // 2.71 s: the 26 kB of answers alone take 2.6 s.
+    assert!(last < Duration::from_secs(3), "{last:?}: {counters:?}");
+    assert_eq!(counters.dropped, 0);
+    let full = crowd.named.iter().filter(|&&named| named == 30).count();
+    assert_eq!(full, 70, "all but the first thirty are told of thirty: {:?}", crowd.named);
 }
 
 #[test]
@@ -143,9 +140,9 @@ fn a_lossy_link_takes_longer_and_leaves_nobody_out() {
     for seed in 0..10 {
         let mut crowd = Crowd::announcing(seed, 0.2);
         let start = crowd.now;
-        crowd.run_for(Duration::from_secs(30));
-        println!("seed {seed}: {:?} {:?}", crowd.last_confirmed(start), crowd.server.counters());
-        assert!(crowd.last_confirmed(start).is_some(), "seed {seed}: {:?}", crowd.server.counters());
+        crowd.run_for(Duration::from_secs(90));
+        let counters = crowd.server.counters();
+        assert!(crowd.last_confirmed(start).is_some(), "seed {seed}: {counters:?}");
     }
 }
 
@@ -159,8 +156,7 @@ fn a_hundred_clients_stay_listed_for_ten_minutes_on_a_tenth_of_the_link() {
     assert_eq!((crowd.server.registry().holdings(), counters.expired), (100, 0), "{counters:?}");
     let share =
         (crowd.sent - early) as f64 / RATE.bytes_per_sec() as f64 / crowd.now.since(start).as_secs_f64();
-    println!("{share}");
-    assert!(share < 0.12, "{share}");
+    assert!(share < 0.12, "{share:.3} of the uplink");
 }
 
 #[test]
