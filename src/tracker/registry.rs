@@ -164,7 +164,9 @@ impl Registry {
     /// Forgets what was not refreshed in time. Says how many holdings that were.
     pub fn expire(&mut self, now: Instant) -> usize {
         let mut expired = 0;
-        while let Some(&(_, fid, addr)) = self.deadlines.first().filter(|(deadline, ..)| *deadline <= now) {
+        while self.next_expiry().is_some_and(|deadline| deadline <= now)
+            && let Some((_, fid, addr)) = self.deadlines.pop_first()
+        {
             self.withdraw(addr, fid);
             expired += 1;
         }
