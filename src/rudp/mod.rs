@@ -1,4 +1,86 @@
-//! Reliable datagrams.
+//! Reliable datagrams: messages of a stated maximal length, delivered whole and once, over a network that loses,
+//! repeats, reorders and damages.
+//!
+//! No socket, no thread, no clock here, and no knowledge of pieces or files: [`Endpoint`] is a part of a
+//! [`Machine`](crate::machine::Machine). No order between messages either: each is handed up as soon as it is whole.
+//! And no secrecy: the crc finds accidents; what must not be forged is verified above by its content.
+//!
+//! # The datagram
+//!
+//! All numbers are big-endian; `varint` is QUIC's (RFC 9000 §16).
+//!
+//! ```text
+//!  0       1                               9               13              17
+//! +-------+-------------------------------+---------------+---------------+-----------------
+//! | C | k |         connection id         | packet number |     crc32     | body …
+//! +-------+-------------------------------+---------------+---------------+-----------------
+//!   |   kind: 0 hello, 1 retry, 2 welcome, 3 data, 4 close, 5 oneshot
+//!   version of the format
+//! ```
+//!
+//! The crc stands over the whole datagram but itself. The packet number begins at a random value, counts up with each
+//! datagram of a connection and direction, and is never used twice. A datagram whose crc, version, kind or length is
+//! wrong is counted and dropped.
+//!
+//! # The handshake
+//!
+//! ```text
+//! hello    receive window u32 | datagram size u16 | sent u32 | has cookie u8 | cookie, 20 B
+//! retry    cookie, 20 B: made at u32 s | tag, 16 B
+//! welcome  receive window u32 | datagram size u16 | hello sent u32 | hello received u32 | sent u32
+//! close    code varint
+//!
+//!   A                          B
+//!   | hello, no cookie  ------>|   no state at B: the answer is shorter than the question
+//!   |<------ retry with cookie |
+//!   | hello with cookie ------>|   the address is proved: B has a connection now
+//!   |<---------------- welcome |   A has one
+//! ```
+//!
+//! Times are µs of the sender's own clock and wrap. The hello and the welcome are the small first packets from which
+//! both sides take the delay of the empty path.
+//!
+//! # Frames of a data datagram
+//!
+//! ```text
+//! 00             padding
+//! 01             ping
+//! 02             ack: largest u32 | its arrival u32 | ack delay varint | downlink queue varint | credit varint
+//!                     | further ranges varint | length − 1 varint | (gap − 1 varint | length − 1 varint) …
+//! 03             immediate ack wanted
+//! 04             timestamp: sent u32 | unsettled varint
+//! 05             abandon: message varint | length varint
+//! 08 + flags     fragment: message varint | [offset varint] | [length varint] | data
+//!                flags: 1 the message ends here, 2 a length is given, 4 an offset is given
+//! ```
+//!
+//! Delays in an ack count 64 µs.
 
+pub mod config;
+pub mod congestion;
+pub mod connection;
 pub mod cookie;
+pub mod endpoint;
+pub mod error;
+pub mod frame;
+pub mod handshake;
+pub mod loss;
+pub mod pacer;
 pub mod packet;
+pub mod ranges;
+pub mod received;
+pub mod recv_window;
+pub mod rtt;
+pub mod send_window;
+pub mod sent;
+pub mod seq;
+pub mod stats;
+pub mod timer;
+
+#[cfg(test)]
+mod tests;
+
+pub use config::Config;
+pub use endpoint::{Endpoint, Event, Handle, Oneshot};
+pub use error::CloseReason;
+pub use send_window::{Class, Tag};

@@ -1,0 +1,178 @@
+//! The list of hashes by which each piece of a file is checked, and which hashes up to the file's fid.
+//!
+//! No network and no disk: the sharer reads from any [`Read`], the receiver builds it from what a stranger sent. No
+//! part of a manifest is taken on trust; a [`Manifest`] that exists is the file's own.
+
+use std::io::{self, Read};
+
+use blake3::hazmat::ChainingValue;
+
+use super::pieces::{Lengths, LengthsError, PieceIndex};
+use super::size_proof::SizeProof;
+use super::tree;
+use crate::Fid;
+
+/// Small pieces are read this many bytes at a time: fewer system calls than pieces.
+const READ_LEN: usize = 256 << 10;
+
+/// What it takes to check any piece of a file by itself.
+///
+/// A piece is a subtree of the BLAKE3 tree over the whole content, and `hashes` are the subtrees' chaining values, so
+/// the list needs no signature: joined together they must give the fid. An empty file has no hash. A file of one piece
+/// has one, and it is the fid: that piece is the root of the tree, and a root's chaining value, from which the root
+/// hash doesn't follow, would be worth nothing.
+///
+/// Hashing takes one core. Measured on a busy one with AVX-512, where BLAKE3 alone does 2.6 GB/s: 1.5 GB/s in pieces of
+/// 4 KiB, 1.7 GB/s in 8 KiB, about 2 GB/s from 16 KiB on (the ignored test `throughput`).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Manifest {
+    fid: Fid,
+    lengths: Lengths,
+    hashes: Vec<ChainingValue>,
+    size_proof: SizeProof,
+}
+
+impl Manifest {
+    /// The manifest of `content`, in pieces of the length that [`Lengths::choose`] gives.
+    pub fn of(content: &[u8]) -> Manifest {
+        Manifest::from_reader(content, content.len() as u64)
+            .expect("a slice reads to its end and fits memory")
+    }
+
+    /// The manifest of the `size` B that `reader` gives, in pieces of the length that [`Lengths::choose`] gives.
+    ///
+    /// # Errors
+    /// As [`Manifest::from_reader_in`]; `InvalidInput` for a size beyond [`Lengths::MAX_SIZE`].
+    pub fn from_reader(reader: impl Read, size: u64) -> io::Result<Manifest> {
+        let lengths = Lengths::choose(size)
+            .map_err(|error: LengthsError| io::Error::new(io::ErrorKind::InvalidInput, error))?;
+        Manifest::from_reader_in(reader, lengths)
+    }
+
+    /// The manifest of what `reader` gives, cut into `lengths`: in one pass, in memory for one piece (256 KiB at
+    /// least) and 32 B for each piece read.
+    ///
+    /// # Errors
+    /// Those of `reader`; `UnexpectedEof` if it gives less than the size, `InvalidData` if it gives more (a file that
+    /// changes under us has no fid).
+    pub fn from_reader_in(mut reader: impl Read, lengths: Lengths) -> io::Result<Manifest> {
+        let piece_len = lengths.full_piece_len() as usize;
+        // Both are powers of two, so that a buffer holds whole pieces.
+        let buf_len = READ_LEN.max(piece_len);
+        let mut buf = vec![0; lengths.size().min(buf_len as u64) as usize];
+        let mut hashes = Vec::new();
+        let mut last_piece = Vec::new();
+        let mut offset = 0;
+        while offset < lengths.size() {
+            let filled = &mut buf[..(lengths.size() - offset).min(buf_len as u64) as usize];
+            reader.read_exact(filled)?;
+            for piece in filled.chunks(piece_len) {
+                hashes.push(check_value(lengths, offset, piece));
+                offset += piece.len() as u64;
+                if offset == lengths.size() {
+                    last_piece = piece.to_vec();
+                }
+            }
+        }
+        if reader.take(1).read_to_end(&mut Vec::new())? > 0 {
+            return Err(io::Error::new(
+                io::ErrorKind::InvalidData,
+                "longer than its size: it grew while it was read",
+            ));
+        }
+        let size_proof = SizeProof::of(lengths, &hashes, &last_piece);
+        Ok(Manifest { fid: root(lengths, &hashes), lengths, hashes, size_proof })
+    }
+
+    /// The manifest of the file `fid`, if what a stranger sent is that: the size is proved, and `hashes` join to `fid`.
+    ///
+    /// Another piece length than the sharer's gives another list that joins to the same fid. It is as true, but such a
+    /// manifest cuts the file in another way: who takes part in a swarm has to see to it that `lengths` is the swarm's
+    /// (that of [`Lengths::choose`]).
+    ///
+    /// # Errors
+    /// Which of the parts is not this file's.
+    pub fn from_parts(
+        fid: Fid,
+        lengths: Lengths,
+        hashes: Vec<ChainingValue>,
+        size_proof: SizeProof,
+    ) -> Result<Manifest, ManifestError> {
+        if !size_proof.proves(&fid, lengths.size()) {
+            return Err(ManifestError::Size);
+        }
+        if hashes.len() != lengths.piece_count() as usize {
+            return Err(ManifestError::Count { expected: lengths.piece_count(), found: hashes.len() });
+        }
+        if root(lengths, &hashes) != fid {
+            return Err(ManifestError::Hashes);
+        }
+        Ok(Manifest { fid, lengths, hashes, size_proof })
+    }
+
+    /// Whether `data` is the content of `piece`: length and hash.
+    pub fn verify_piece(&self, piece: PieceIndex, data: &[u8]) -> bool {
+        let range = self.lengths.piece_range(piece);
+        data.len() as u64 == range.end - range.start
+            && check_value(self.lengths, range.start, data) == self.hashes[piece.as_usize()]
+    }
+
+    /// The file's identity.
+    pub const fn fid(&self) -> Fid {
+        self.fid
+    }
+
+    /// The file's size and how it falls into pieces.
+    pub const fn lengths(&self) -> Lengths {
+        self.lengths
+    }
+
+    /// What each piece has to hash to, in order: the chaining values of the pieces, or the fid if there is but one.
+    pub fn hashes(&self) -> &[ChainingValue] {
+        &self.hashes
+    }
+
+    /// The proof of the size, for those who will ask.
+    pub const fn size_proof(&self) -> &SizeProof {
+        &self.size_proof
+    }
+}
+
+/// What the piece `data` at `offset` has to hash to (see [`Manifest`]: the only piece is the root).
+fn check_value(lengths: Lengths, offset: u64, data: &[u8]) -> ChainingValue {
+    if lengths.piece_count() == 1 { *blake3::hash(data).as_bytes() } else { tree::subtree(offset, data) }
+}
+
+/// What the list hashes up to. As many hashes as pieces.
+fn root(lengths: Lengths, hashes: &[ChainingValue]) -> Fid {
+    match hashes {
+        [] => Fid::of(b""),
+        [only] => Fid::from_bytes(*only),
+        _ => {
+            let root = tree::merge_root(hashes, lengths.size(), u64::from(lengths.full_piece_len()));
+            Fid::from_bytes(*root.as_bytes())
+        }
+    }
+}
+
+/// Why the parts that a stranger sent are not the manifest of the file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ManifestError {
+    /// The file has another size, or the proof is of another file.
+    #[error("the file's size is not proved")]
+    Size,
+    /// The number of hashes is not the number of pieces.
+    #[error("{found} hashes for {expected} pieces")]
+    Count {
+        /// How many pieces there are.
+        expected: u32,
+        /// How many hashes were given.
+        found: usize,
+    },
+    /// The list doesn't hash up to the fid.
+    #[error("the pieces' hashes don't join to the file's id")]
+    Hashes,
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,45 @@
+//! Where the bytes of a file lie: a trait, a file on disk, memory.
+//!
+//! Nothing is verified here and no piece is known: callers write what they have checked, and check what they read.
+
+mod file;
+mod memory;
+
+use std::io;
+
+pub use file::FileStorage;
+pub use memory::MemoryStorage;
+
+/// The bytes of one file, read and written at any offset.
+///
+/// What was never written may read as zeros or as an error: callers know what they wrote.
+pub trait Storage: Send {
+    /// Fills `buf` with what lies at `offset`.
+    ///
+    /// # Errors
+    /// `UnexpectedEof` if the file ends before `buf` is full (it may have been truncated under us); others as the
+    /// system reports them. After an error the content of `buf` means nothing.
+    fn read_at(&self, offset: u64, buf: &mut [u8]) -> io::Result<()>;
+
+    /// Writes all of `data` at `offset`.
+    ///
+    /// # Errors
+    /// `InvalidInput` if it would go beyond the size that the storage was made for; `StorageFull` and others as the
+    /// system reports them. After an error part of `data` may have been written.
+    fn write_at(&mut self, offset: u64, data: &[u8]) -> io::Result<()>;
+
+    /// Makes what was written last and, if it has a name, appear under it. To be called when all is written; reading
+    /// goes on as before. Harmless on what was only opened for reading, and a second time.
+    ///
+    /// # Errors
+    /// As the system reports them; it may be tried again.
+    fn finish(&mut self) -> io::Result<()>;
+}
+
+/// Refuses a write of `len` B at `offset` that would go beyond `size` B.
+fn check_within(size: u64, offset: u64, len: usize) -> io::Result<()> {
+    match offset.checked_add(len as u64) {
+        Some(end) if end <= size => Ok(()),
+        _ => Err(io::Error::new(io::ErrorKind::InvalidInput, "a write beyond the end of the file")),
+    }
+}

@@ -1,0 +1,67 @@
+//! The queueing delay of a one-way path, from clocks that were never set to each other.
+//!
+//! One-way delays carry an unknown offset between two clocks; the smallest one seen stands for the empty path, and
+//! what exceeds it is queue (RFC 6817 §2). The first sample of a connection comes from a small handshake packet, never
+//! from data behind a queue of its own making.
+
+use crate::time::{Duration, Instant};
+
+/// A sample older than this says nothing about the present.
+const FRESH: Duration = Duration::from_secs(1);
+
+/// A filter over the samples of one direction.
+#[derive(Clone, Debug, Default)]
+pub struct DelayFilter {
+    /// The smallest one-way delay, µs plus the clocks' offset, wrapping.
+    base: Option<u32>,
+    /// The two newest queueing delays and when they were taken: the smaller one counts (RFC 6817's CURRENT_FILTER),
+    /// so that a single late packet is not a queue.
+    newest: [Option<(Instant, Duration)>; 2],
+}
+
+impl DelayFilter {
+    /// Takes in a packet sent at `sent` µs by one clock and received at `received` µs by the other, both wrapping.
+    pub fn sample(&mut self, now: Instant, sent: u32, received: u32) {
+        let one_way = received.wrapping_sub(sent);
+        let base = *self.base.get_or_insert(one_way);
+        let above = one_way.wrapping_sub(base) as i32;
+        if above < 0 {
+            self.base = Some(one_way);
+        }
+        let queue = Duration::from_micros(above.max(0) as u64);
+        self.newest = [Some((now, queue)), self.newest[0]];
+    }
+
+    /// The present queueing delay, unless nothing was heard of late.
+    pub fn queue(&self, now: Instant) -> Option<Duration> {
+        let fresh = self.newest.iter().flatten().filter(|(taken, _)| now.since(*taken) <= FRESH);
+        fresh.map(|&(_, queue)| queue).min()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(millis: u64) -> Instant {
+        Instant::ORIGIN + Duration::from_millis(millis)
+    }
+
+    #[test]
+    fn queue_is_what_exceeds_the_smallest_delay_whatever_the_offset() {
+        for offset in [0u32, 1 << 31, u32::MAX - 5_000] {
+            let mut filter = DelayFilter::default();
+            assert_eq!(filter.queue(at(0)), None);
+            for (millis, delay) in [(0, 10_000u32), (1, 40_000), (2, 30_000)] {
+                filter.sample(at(millis), 7, 7u32.wrapping_add(offset).wrapping_add(delay));
+            }
+            assert_eq!(filter.queue(at(3)), Some(Duration::from_millis(20)));
+            filter.sample(at(4), 7, 7u32.wrapping_add(offset).wrapping_add(4_000));
+            assert_eq!(filter.queue(at(4)), Some(Duration::ZERO));
+            filter.sample(at(5), 7, 7u32.wrapping_add(offset).wrapping_add(9_000));
+            filter.sample(at(6), 7, 7u32.wrapping_add(offset).wrapping_add(9_000));
+            assert_eq!(filter.queue(at(6)), Some(Duration::from_millis(5)));
+            assert_eq!(filter.queue(at(3_000)), None);
+        }
+    }
+}

@@ -1,0 +1,163 @@
+//! A congestion window that keeps a standing queue short and never empty (LEDBAT++, RFC 6817).
+//!
+//! Knows no packet and no path: it is told how much was acked and how long the queue is. One such window guards each
+//! connection against the receiver's downlink, another all of them against the sender's own uplink.
+
+use crate::time::{Duration, Instant};
+
+/// The standing queue to aim at (RFC 6817 allows up to 100 ms; LEDBAT++ takes 60).
+const TARGET: Duration = Duration::from_millis(60);
+/// Slow start ends at a queue of this length.
+const SLOW_START_EXIT: Duration = Duration::from_millis(30);
+/// Growth per window acked at an empty queue, and the most that a window shrinks by per window acked.
+const GAIN: f64 = 0.2;
+/// A queue of this length means that the rate has collapsed: cut at once instead of step by step.
+const COLLAPSE: Duration = Duration::from_millis(480);
+/// What a cut aims at.
+const AFTER_COLLAPSE: Duration = Duration::from_millis(90);
+/// The smallest window, in datagrams: one on the link while the ack of the other is under way.
+const MIN_DATAGRAMS: u64 = 2;
+/// The window before anything is known, in datagrams. RFC 9002 §7.2 allows ten; on a 5 kB/s uplink those take 2.4 s,
+/// and a fast path costs no more than two round trips to find out.
+const INITIAL_DATAGRAMS: u64 = 2;
+/// No window grows beyond this, B.
+const MAX_WINDOW: u64 = 16 << 20;
+
+/// How many bytes may be in flight.
+#[derive(Clone, Debug)]
+pub struct DelayWindow {
+    window: f64,
+    datagram: u64,
+    slow_start: bool,
+    /// Until then the queue that led to the last cut drains, and says nothing new.
+    draining_until: Instant,
+}
+
+impl DelayWindow {
+    /// The initial window for datagrams of up to `datagram` B.
+    pub fn new(datagram: u64) -> DelayWindow {
+        DelayWindow {
+            window: (INITIAL_DATAGRAMS * datagram) as f64,
+            datagram,
+            slow_start: true,
+            draining_until: Instant::ORIGIN,
+        }
+    }
+
+    /// Whether another datagram may go while `in_flight` B are under way. It may overshoot by half: a window of two
+    /// datagrams holds two, whatever a piggybacked ack adds to their size.
+    pub fn has_room(&self, in_flight: u64) -> bool {
+        (in_flight + self.datagram / 2) as f64 <= self.window
+    }
+
+    /// The window, B.
+    pub fn bytes(&self) -> u64 {
+        self.window as u64
+    }
+
+    /// Whether the window still grows without having seen a queue.
+    pub fn in_slow_start(&self) -> bool {
+        self.slow_start
+    }
+
+    /// Takes in that `acked` B arrived over a path with this `queue`, of `in_flight` B that had been under way. A
+    /// window that was not nearly used up must not grow: a lack of data had held the sender back (RFC 9002 §7.8).
+    pub fn on_ack(&mut self, now: Instant, acked: u64, queue: Duration, in_flight: u64) {
+        let limited = 2 * in_flight >= self.bytes();
+        if now < self.draining_until {
+            return;
+        }
+        if queue > COLLAPSE {
+            self.slow_start = false;
+            self.set(self.window * AFTER_COLLAPSE.as_secs_f64() / queue.as_secs_f64());
+            self.draining_until = now + queue;
+            return;
+        }
+        if self.slow_start {
+            if queue <= SLOW_START_EXIT {
+                if limited {
+                    self.set(self.window + acked as f64);
+                }
+                return;
+            }
+            self.slow_start = false;
+        }
+        let off_target = 1.0 - queue.as_secs_f64() / TARGET.as_secs_f64();
+        if off_target < 0.0 || limited {
+            self.set(self.window + GAIN * acked as f64 * off_target.clamp(-1.0, 1.0));
+        }
+    }
+
+    /// Nothing was acked for several probe time-outs: what was known of the path no longer holds (RFC 9002 §7.6).
+    pub fn on_persistent_congestion(&mut self) {
+        self.set(0.0);
+        self.slow_start = true;
+    }
+
+    fn set(&mut self, window: f64) {
+        self.window = window.clamp((MIN_DATAGRAMS * self.datagram) as f64, MAX_WINDOW as f64);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MS: Duration = Duration::from_millis(1);
+
+    fn at(millis: u64) -> Instant {
+        Instant::ORIGIN + Duration::from_millis(millis)
+    }
+
+    #[test]
+    fn doubles_until_a_queue_shows() {
+        let mut window = DelayWindow::new(1_000);
+        window.on_ack(at(0), 2_000, 29 * MS, 2_000);
+        assert_eq!(window.bytes(), 4_000);
+        window.on_ack(at(0), 4_000, 29 * MS, 4_000);
+        assert_eq!(window.bytes(), 8_000);
+        window.on_ack(at(1), 8_000, Duration::ZERO, 3_000);
+        assert_eq!(window.bytes(), 8_000);
+        window.on_ack(at(2), 8_000, 45 * MS, 8_000);
+        assert!(!window.in_slow_start());
+        assert_eq!(window.bytes(), 8_400);
+    }
+
+    #[test]
+    fn settles_at_the_target() {
+        // A link of 100 kB/s: the queue is what the window holds beyond nothing.
+        let mut window = DelayWindow::new(1_000);
+        let mut now = Instant::ORIGIN;
+        for _ in 0..1_000 {
+            let queue = Duration::from_secs_f64(window.bytes() as f64 / 100_000.0);
+            now += queue;
+            window.on_ack(now, window.bytes(), queue, window.bytes());
+        }
+        assert!((5_900..6_100).contains(&window.bytes()), "{}", window.bytes());
+    }
+
+    #[test]
+    fn a_collapse_cuts_once_until_the_queue_has_drained() {
+        let mut window = DelayWindow::new(1_000);
+        for _ in 0..6 {
+            window.on_ack(at(0), window.bytes(), Duration::ZERO, window.bytes());
+        }
+        assert_eq!(window.bytes(), 128_000);
+        window.on_ack(at(10), 1_000, 900 * MS, 10_000);
+        assert_eq!(window.bytes(), 12_800);
+        window.on_ack(at(800), 1_000, 900 * MS, 10_000);
+        assert_eq!(window.bytes(), 12_800);
+    }
+
+    #[test]
+    fn never_below_two_datagrams_which_both_may_go() {
+        let mut window = DelayWindow::new(1_000);
+        for _ in 0..100 {
+            window.on_ack(at(0), 10_000, 400 * MS, 10_000);
+        }
+        assert_eq!(window.bytes(), 2_000);
+        assert!(window.has_room(0) && window.has_room(1_030) && !window.has_room(2_060));
+        window.on_persistent_congestion();
+        assert!(window.in_slow_start());
+    }
+}

@@ -1,0 +1,664 @@
+//! One connection: a router between its parts, each of which owns its own state.
+//!
+//! No socket, clock or other connection here; what connections of an endpoint share comes in as [`Links`].
+//!
+//! - `handle_…`: [`handle_welcome`](Connection::handle_welcome), [`handle_retry`](Connection::handle_retry),
+//!   [`handle_data`](Connection::handle_data), [`handle_timeout`](Connection::handle_timeout)
+//! - `poll_…`: [`poll_transmit`](Connection::poll_transmit), [`poll_timeout`](Connection::poll_timeout)
+//! - commands: [`send`](Connection::send), [`abandon`](Connection::abandon),
+//!   [`set_keep_alive`](Connection::set_keep_alive)
+
+use std::net::SocketAddr;
+
+use bytes::Bytes;
+use smallvec::SmallVec;
+
+use super::config::Config;
+use super::congestion::delay::DelayFilter;
+use super::congestion::links::Links;
+use super::congestion::window::DelayWindow;
+use super::cookie::Cookie;
+use super::error::{CloseReason, ProtocolViolation};
+use super::frame::{Ack, Frame};
+use super::handshake::{Hello, MIN_DATAGRAM_SIZE, Welcome};
+use super::loss::{self, Outcome};
+use super::pacer::Pacer;
+use super::packet::{self, ConnectionId, Header, Kind};
+use super::received::{MAX_ACK_DELAY, Received};
+use super::recv_window::RecvWindow;
+use super::rtt::RttEstimator;
+use super::send_window::{Class, SendWindow, Tag};
+use super::sent::{Content, SentPacket, SentPackets};
+use super::seq;
+use super::stats::Stats;
+use super::timer::{Timer, TimerTable};
+use crate::coding::{Malformed, Reader};
+use crate::time::{Duration, Instant};
+
+/// The first wait for a welcome; each later one is half as long again, up to the longest.
+const HELLO_INTERVAL: Duration = Duration::from_millis(500);
+const MAX_HELLO_INTERVAL: Duration = Duration::from_millis(1_500);
+/// At most this much of a queue is put down to the receiver's downlink on its word, so that neither a lie nor two
+/// nodes that hear each other's uplinks can raise a queue without end.
+const MAX_EXCUSED: Duration = Duration::from_millis(150);
+/// An ack that was held back for longer says nothing of the present queue.
+const STALE_ACK: Duration = Duration::from_millis(100);
+/// How often a packet tells when it was sent.
+const TIMESTAMP_INTERVAL: Duration = Duration::from_millis(20);
+/// Below a window of this many datagrams the acks must not be held back, or the link idles.
+const NARROW_DATAGRAMS: u64 = 4;
+/// After this many probe time-outs in a row the window starts anew (RFC 9002 §7.6.1).
+const PERSISTENT_PROBES: u32 = 3;
+/// A peer is asked for a sign of life after 5/4 of its longest silence so far, but not later than this.
+const MAX_KEEP_ALIVE: Duration = Duration::from_secs(4);
+
+#[derive(Debug)]
+enum State {
+    /// Waits for the welcome.
+    HelloSent { cookie: Option<Cookie>, started: Instant, wait: Duration },
+    /// Data flows.
+    Established { received: Received },
+}
+
+/// One end of a connection.
+#[derive(Debug)]
+pub struct Connection {
+    key: u64,
+    id: ConnectionId,
+    remote: SocketAddr,
+    config: Config,
+    state: State,
+    sent: SentPackets,
+    send: SendWindow,
+    recv: RecvWindow,
+    largest_acked: u64,
+    rtt: RttEstimator,
+    window: DelayWindow,
+    /// The way out, measured by acks.
+    delay_out: DelayFilter,
+    /// The way in, measured by timestamps.
+    delay_in: DelayFilter,
+    pacer: Pacer,
+    timers: TimerTable,
+    /// The handshake datagram to send: a hello, or the welcome to the hello with this timestamp that arrived then.
+    handshake_due: Option<HandshakeDue>,
+    probe_due: bool,
+    /// Probe time-outs since the last ack.
+    probes: u32,
+    last_eliciting: Instant,
+    last_timestamp: Option<Instant>,
+    last_heard: Instant,
+    /// Since when the peer owes an answer.
+    waiting_since: Option<Instant>,
+    longest_silence: Duration,
+    keep_alive: bool,
+    /// Whether bulk was held back by the shared window when last asked.
+    blocked_by_uplink: bool,
+    stats: Stats,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum HandshakeDue {
+    Hello,
+    Welcome { hello_sent: u32, hello_received: u32 },
+}
+
+impl Connection {
+    /// A connection that this side asks for. `number` is the first packet number.
+    pub fn connect(
+        key: u64,
+        id: ConnectionId,
+        remote: SocketAddr,
+        number: u64,
+        config: &Config,
+        now: Instant,
+    ) -> Connection {
+        let state = State::HelloSent { cookie: None, started: now, wait: HELLO_INTERVAL };
+        let mut connection = Connection::new(key, id, remote, number, config, now, state);
+        // The hello keeps its number however often it is repeated; the welcome says which copy it answers.
+        connection.sent.push(Some(SentPacket { sent: now, size: 0, contents: SmallVec::new() }));
+        connection.handshake_due = Some(HandshakeDue::Hello);
+        connection
+    }
+
+    /// A connection that the other side asked for with a hello whose cookie was good.
+    #[expect(clippy::too_many_arguments, reason = "what names a connection, and the hello it answers")]
+    pub fn accept(
+        key: u64,
+        id: ConnectionId,
+        remote: SocketAddr,
+        number: u64,
+        hello: &Hello,
+        hello_number: u32,
+        config: &Config,
+        now: Instant,
+    ) -> Connection {
+        let received = Received::new(seq::from_wire(hello_number), now);
+        let mut connection =
+            Connection::new(key, id, remote, number, config, now, State::Established { received });
+        connection.delay_in.sample(now, hello.sent, wire_clock(now));
+        connection.apply_params(hello.receive_window, hello.datagram_size);
+        connection.handle_hello(now, hello);
+        connection.arm_liveness();
+        connection
+    }
+
+    fn new(
+        key: u64,
+        id: ConnectionId,
+        remote: SocketAddr,
+        number: u64,
+        config: &Config,
+        now: Instant,
+        state: State,
+    ) -> Connection {
+        let datagram = config.datagram_size as u64;
+        Connection {
+            key,
+            id,
+            remote,
+            config: config.clone(),
+            state,
+            sent: SentPackets::new(number),
+            send: SendWindow::new(0),
+            recv: RecvWindow::new(config.receive_window, config.max_message),
+            largest_acked: 0,
+            rtt: RttEstimator::new(),
+            window: DelayWindow::new(datagram),
+            delay_out: DelayFilter::default(),
+            delay_in: DelayFilter::default(),
+            pacer: Pacer::new(datagram, now),
+            timers: TimerTable::default(),
+            handshake_due: None,
+            probe_due: false,
+            probes: 0,
+            last_eliciting: now,
+            last_timestamp: None,
+            last_heard: now,
+            waiting_since: None,
+            longest_silence: Duration::ZERO,
+            keep_alive: false,
+            blocked_by_uplink: false,
+            stats: Stats::default(),
+        }
+    }
+
+    /// The connection's name on the wire.
+    pub fn id(&self) -> ConnectionId {
+        self.id
+    }
+
+    /// Where the other end is.
+    pub fn remote(&self) -> SocketAddr {
+        self.remote
+    }
+
+    /// Whether the handshake is over.
+    pub fn is_established(&self) -> bool {
+        matches!(self.state, State::Established { .. })
+    }
+
+    /// Bytes in flight.
+    pub fn in_flight(&self) -> u64 {
+        self.sent.in_flight()
+    }
+
+    /// Whether bulk waits for room in the window that all connections share.
+    pub fn is_blocked_by_uplink(&self) -> bool {
+        self.blocked_by_uplink
+    }
+
+    /// What happened so far.
+    pub fn stats(&self, now: Instant) -> Stats {
+        Stats {
+            srtt: self.rtt.smoothed(),
+            queue: self.delay_out.queue(now).unwrap_or_default(),
+            window: self.window.bytes(),
+            in_flight: self.sent.in_flight(),
+            ..self.stats
+        }
+    }
+
+    /// Queues a message.
+    pub fn send(&mut self, class: Class, tag: Tag, data: Bytes) {
+        self.send.push(class, tag, data);
+    }
+
+    /// Whether a bulk message of `len` B would be on its way at once: nothing waits before it and all windows have room.
+    pub fn wants_bulk(&self, len: usize, links: &Links) -> bool {
+        self.is_established()
+            && self.send.wants_bulk(len)
+            && self.window.has_room(self.sent.in_flight())
+            && links.uplink.has_room()
+    }
+
+    /// Drops all messages with this tag.
+    pub fn abandon(&mut self, tag: Tag) {
+        self.send.abandon(tag);
+    }
+
+    /// Whether a packet with bytes of this tag is on its way.
+    pub fn is_in_flight(&self, tag: Tag) -> bool {
+        self.sent.in_flight_below(u64::MAX).any(|(_, packet)| {
+            packet.contents.iter().any(|content| match content {
+                Content::Fragment { message, .. } => self.send.tag_of(*message) == Some(tag),
+                Content::Abandon { .. } => false,
+            })
+        })
+    }
+
+    /// Whether the peer is expected to send, so that its silence is worth a question.
+    pub fn set_keep_alive(&mut self, on: bool) {
+        self.keep_alive = on;
+        self.arm_liveness();
+    }
+
+    /// Takes in the answer to a hello without a cookie.
+    pub fn handle_retry(&mut self, cookie_from_peer: Cookie) {
+        if let State::HelloSent { cookie, .. } = &mut self.state {
+            *cookie = Some(cookie_from_peer);
+            self.handshake_due = Some(HandshakeDue::Hello);
+        }
+    }
+
+    /// Takes in a hello, perhaps a repeated one, whose cookie was good: it deserves a welcome.
+    pub fn handle_hello(&mut self, now: Instant, hello: &Hello) {
+        self.handshake_due =
+            Some(HandshakeDue::Welcome { hello_sent: hello.sent, hello_received: wire_clock(now) });
+    }
+
+    /// Takes in a welcome. True if it establishes the connection.
+    pub fn handle_welcome(&mut self, now: Instant, number: u32, welcome: &Welcome) -> bool {
+        let State::HelloSent { started, .. } = self.state else {
+            self.take_in_number(now, number, true);
+            return false;
+        };
+        let rtt = Duration::from_micros(u64::from(wire_clock(now).wrapping_sub(welcome.hello_sent)));
+        if rtt > now.since(started) + Duration::from_millis(1) {
+            return false;
+        }
+        self.rtt.sample(now - rtt, now, Duration::ZERO);
+        self.delay_out.sample(now, welcome.hello_sent, welcome.hello_received);
+        self.delay_in.sample(now, welcome.sent, wire_clock(now));
+        self.apply_params(welcome.receive_window, welcome.datagram_size);
+        let first = self.sent.oldest_unsettled();
+        self.sent.ack(first..first + 1, |_, _| {}).expect("the hello was sent");
+        self.state = State::Established { received: Received::new(seq::from_wire(number), now) };
+        self.handshake_due = None;
+        self.timers.set(Timer::Handshake, None);
+        self.heard(now);
+        true
+    }
+
+    fn apply_params(&mut self, receive_window: u32, datagram_size: u16) {
+        self.send.grant(u64::from(receive_window));
+        let theirs = usize::from(datagram_size.max(MIN_DATAGRAM_SIZE));
+        self.config.datagram_size = self.config.datagram_size.min(theirs);
+    }
+
+    /// Notes the number of a packet; `None` if it was seen before or no packet can be taken in yet.
+    fn take_in_number(&mut self, now: Instant, wire: u32, eliciting: bool) -> Option<u64> {
+        let State::Established { received } = &mut self.state else { return None };
+        let number = seq::expand(wire, received.expected());
+        if !received.is_fresh(number) {
+            self.stats.duplicates += 1;
+            return None;
+        }
+        received.on_packet(number, now, eliciting);
+        self.heard(now);
+        Some(number)
+    }
+
+    /// Takes in the frames of a data packet; whole messages go to `messages`.
+    ///
+    /// A body that can't be read is dropped as if it had never come: the crc is no defence against a forger, and the
+    /// sender will repeat what mattered.
+    pub fn handle_data(
+        &mut self,
+        now: Instant,
+        wire_number: u32,
+        body: &[u8],
+        links: &mut Links,
+        mut messages: impl FnMut(Vec<u8>),
+    ) -> Result<(), ProtocolViolation> {
+        let highest_sent = self.sent.next_number() - 1;
+        let Ok(eliciting) = scan(body, highest_sent) else {
+            self.stats.malformed += 1;
+            return Ok(());
+        };
+        let Some(number) = self.take_in_number(now, wire_number, eliciting) else { return Ok(()) };
+        self.stats.received += 1;
+        let mut reader = Reader::new(body);
+        while let Ok(Some(frame)) = Frame::decode(&mut reader, highest_sent) {
+            match frame {
+                Frame::Ping => {}
+                Frame::Ack(ack) => self.on_ack(now, &ack, links)?,
+                Frame::ImmediateAck => self.received_mut().on_immediate(now),
+                Frame::Timestamp { sent, unsettled } => {
+                    self.received_mut().settle_below(number.saturating_sub(unsettled));
+                    self.delay_in.sample(now, sent, wire_clock(now));
+                    if let Some(queue) = self.delay_in.queue(now) {
+                        links.downlink.observe(now, self.key, queue);
+                    }
+                }
+                Frame::Abandon { message, len } => {
+                    self.recv.on_abandon(message, len).map_err(ProtocolViolation::Message)?;
+                }
+                Frame::Fragment(fragment) => {
+                    self.stats.bytes_received += fragment.data.len() as u64;
+                    if let Some(message) =
+                        self.recv.on_fragment(fragment).map_err(ProtocolViolation::Message)?
+                    {
+                        messages(message);
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn received_mut(&mut self) -> &mut Received {
+        match &mut self.state {
+            State::Established { received } => received,
+            State::HelloSent { .. } => unreachable!("no packet number is taken in before the welcome"),
+        }
+    }
+
+    fn on_ack(&mut self, now: Instant, ack: &Ack, links: &mut Links) -> Result<(), ProtocolViolation> {
+        let (in_flight, uplink_in_flight) = (self.sent.in_flight(), links.uplink.in_flight());
+        let largest = ack.ranges[0].end - 1;
+        let (mut acked_bytes, mut largest_sent) = (0, None);
+        for range in &ack.ranges {
+            let spurious = self.sent.ack(range.clone(), |number, packet| {
+                acked_bytes += packet.size;
+                if number == largest {
+                    largest_sent = Some(packet.sent);
+                }
+                packet.contents.iter().for_each(|content| self.send.on_acked(content));
+            });
+            self.stats.spurious += spurious.map_err(|_| ProtocolViolation::ImpossibleAck)?;
+        }
+        links.uplink.on_settled(acked_bytes);
+        self.stats.bytes_acked += acked_bytes;
+        self.send.grant(ack.credit);
+        if let Some(sent) = largest_sent {
+            self.rtt.sample(sent, now, ack.delay);
+            if ack.delay <= STALE_ACK {
+                self.delay_out.sample(now, wire_clock(sent), ack.received);
+            }
+        }
+        if acked_bytes > 0 {
+            self.probes = 0;
+            let queue = self.delay_out.queue(now).unwrap_or_default();
+            let before_receiver = queue.saturating_sub(ack.downlink_queue.min(MAX_EXCUSED));
+            let on_uplink = links.uplink.observe(now, self.key, before_receiver);
+            links.uplink.on_acked(now, acked_bytes, on_uplink, uplink_in_flight);
+            self.window.on_ack(now, acked_bytes, queue.saturating_sub(on_uplink), in_flight);
+        }
+        self.detect_losses(now, Some(largest), links);
+        if !self.sent.any_in_flight() {
+            self.waiting_since = None;
+        }
+        self.arm_recovery();
+        self.arm_liveness();
+        Ok(())
+    }
+
+    /// Judges all packets below `largest_acked`; `None` on a time-out, where the last judgement's deadline has come.
+    fn detect_losses(&mut self, now: Instant, largest_acked: Option<u64>, links: &mut Links) {
+        let delay = self.rtt.loss_delay();
+        self.largest_acked = self.largest_acked.max(largest_acked.unwrap_or(0));
+        let largest = self.largest_acked;
+        let mut lost: SmallVec<[u64; 8]> = SmallVec::new();
+        let mut next = None;
+        for (number, packet) in self.sent.in_flight_below(largest) {
+            match loss::judge(number, packet.sent, largest, delay, now) {
+                Outcome::Lost => lost.push(number),
+                Outcome::LostAt(deadline) => {
+                    next = Some(next.map_or(deadline, |next: Instant| next.min(deadline)))
+                }
+            }
+        }
+        for number in lost {
+            let Some(packet) = self.sent.declare_lost(number, now) else { continue };
+            self.stats.lost += 1;
+            links.uplink.on_settled(packet.size);
+            packet.contents.into_iter().for_each(|content| self.send.on_lost(content));
+        }
+        self.sent.forget_lost_before(now - 3 * delay);
+        self.timers.set(Timer::Loss, next);
+    }
+
+    /// Does what is due. `Some` if the connection is over.
+    pub fn handle_timeout(&mut self, now: Instant, links: &mut Links) -> Option<CloseReason> {
+        while let Some(timer) = self.timers.pop_expired(now) {
+            match timer {
+                Timer::Handshake => {
+                    let State::HelloSent { started, wait, .. } = &mut self.state else { continue };
+                    if now.since(*started) >= self.config.handshake_timeout {
+                        return Some(CloseReason::HandshakeTimeout);
+                    }
+                    *wait = (*wait * 3 / 2).min(MAX_HELLO_INTERVAL);
+                    self.handshake_due = Some(HandshakeDue::Hello);
+                }
+                Timer::Loss => {
+                    self.detect_losses(now, None, links);
+                    self.arm_recovery();
+                }
+                Timer::Probe => self.on_probe_timeout(),
+                Timer::KeepAlive => self.probe_due |= !self.sent.any_in_flight(),
+                Timer::Idle => return Some(CloseReason::Silent),
+                // Nothing to note: the deadline lies in the past, and poll_transmit sees that.
+                Timer::AckDelay | Timer::Pacing => {}
+            }
+        }
+        None
+    }
+
+    /// Nothing was acked for long: what is oldest goes out again, whatever the windows say (RFC 9002 §6.2.4).
+    fn on_probe_timeout(&mut self) {
+        self.probes += 1;
+        self.stats.probes += 1;
+        self.probe_due = true;
+        if let Some((_, oldest)) = self.sent.oldest_in_flight() {
+            oldest.contents.clone().into_iter().for_each(|content| self.send.on_lost(content));
+        }
+        if self.probes == PERSISTENT_PROBES {
+            self.window.on_persistent_congestion();
+        }
+    }
+
+    /// Something came from the peer.
+    fn heard(&mut self, now: Instant) {
+        let since = self.waiting_since.map_or(now, |since| since.max(self.last_heard));
+        self.longest_silence = self.longest_silence.max(now.since(since));
+        self.last_heard = now;
+        if self.waiting_since.is_some() {
+            self.waiting_since = Some(now);
+        }
+        self.arm_liveness();
+    }
+
+    /// Sets the timers that find out whether the peer is still there.
+    fn arm_liveness(&mut self) {
+        if !self.is_established() {
+            return;
+        }
+        let patience = match self.waiting_since {
+            // Waiting begins when something is asked for, not when the peer was last heard.
+            Some(since) => since.max(self.last_heard) + self.patience(),
+            None => self.last_heard + self.config.idle_timeout,
+        };
+        self.timers.set(Timer::Idle, patience);
+        let interval = (self.longest_silence * 5 / 4).clamp(self.config.keep_alive, MAX_KEEP_ALIVE);
+        self.timers.set(Timer::KeepAlive, self.keep_alive.then(|| self.last_heard + interval));
+    }
+
+    /// How long a peer that owes an answer may be silent.
+    fn patience(&self) -> Duration {
+        let pto = self.rtt.pto(MAX_ACK_DELAY);
+        self.config.dead_after.max(3 * pto).max(self.longest_silence * 3 / 2 + Duration::from_secs(1))
+    }
+
+    /// Sets the probe timer (RFC 9002 §6.2.1); a packet that will be judged by time needs none.
+    fn arm_recovery(&mut self) {
+        let loss_pending = self.timers.get(Timer::Loss).is_some();
+        let deadline = (self.is_established() && self.sent.any_in_flight() && !loss_pending).then(|| {
+            let backoff = 1 << self.probes.min(10);
+            self.last_eliciting + (self.rtt.pto(MAX_ACK_DELAY) * backoff).min(super::rtt::MAX_PTO)
+        });
+        self.timers.set(Timer::Probe, deadline);
+    }
+
+    /// Writes the next datagram into `buf`. False if there is nothing to send now.
+    pub fn poll_transmit(&mut self, now: Instant, buf: &mut Vec<u8>, links: &mut Links) -> bool {
+        if let Some(due) = self.handshake_due.take() {
+            self.write_handshake(now, due, buf, links);
+            return true;
+        }
+        let State::Established { received } = &self.state else { return false };
+        let ack_due = received.ack_due();
+        let ack_now = ack_due.is_some_and(|due| due <= now);
+        let control = self.send.has_pending(Class::Control);
+        let bulk = self.send.has_pending(Class::Bulk) && self.may_send_bulk(now, links);
+        if !(ack_now || control || bulk || self.probe_due) {
+            self.timers.set(Timer::AckDelay, ack_due);
+            return false;
+        }
+        let number = self.sent.next_number();
+        packet::begin(buf, Header { kind: Kind::Data, connection: self.id, number: seq::to_wire(number) });
+        // Whatever goes out takes along what has arrived.
+        if ack_due.is_some() {
+            let (downlink_queue, credit) = (links.downlink.queue(), self.recv.credit());
+            self.received_mut().make_ack(now, wire_clock, downlink_queue, credit).encode(buf);
+            self.timers.set(Timer::AckDelay, None);
+        }
+        let eliciting = control || bulk || self.probe_due;
+        let contents =
+            if eliciting { self.write_frames(now, number, bulk, buf, links) } else { SmallVec::new() };
+        packet::seal(buf);
+        self.record(now, buf.len() as u64, eliciting.then_some(contents), links);
+        true
+    }
+
+    fn write_frames(
+        &mut self,
+        now: Instant,
+        number: u64,
+        bulk: bool,
+        buf: &mut Vec<u8>,
+        links: &Links,
+    ) -> SmallVec<[Content; 2]> {
+        let limit = self.config.datagram_size;
+        if self.last_timestamp.is_none_or(|last| now.since(last) >= TIMESTAMP_INTERVAL) {
+            self.last_timestamp = Some(now);
+            let unsettled = number - self.sent.oldest_unsettled();
+            Frame::Timestamp { sent: wire_clock(now), unsettled }.encode(buf);
+        }
+        let narrow = NARROW_DATAGRAMS * limit as u64;
+        if bulk && self.window.bytes().min(links.uplink.window().bytes()) < narrow {
+            Frame::ImmediateAck.encode(buf);
+        }
+        let mut contents = SmallVec::new();
+        self.send.write(Class::Control, buf, limit, &mut contents);
+        if bulk || self.probe_due {
+            self.send.write(Class::Bulk, buf, limit, &mut contents);
+        }
+        if contents.is_empty() {
+            Frame::Ping.encode(buf);
+        }
+        self.probe_due = false;
+        contents
+    }
+
+    /// Whether every window lets bulk go; notes what to wait for if not.
+    fn may_send_bulk(&mut self, now: Instant, links: &Links) -> bool {
+        self.blocked_by_uplink = false;
+        if !self.window.has_room(self.sent.in_flight()) {
+            return false;
+        }
+        if !links.uplink.has_room() {
+            self.blocked_by_uplink = true;
+            return false;
+        }
+        let (window, slow_start) = (self.window.bytes(), self.window.in_slow_start());
+        let blocked = self.pacer.blocked_until(now, window, self.rtt.smoothed(), slow_start);
+        self.timers.set(Timer::Pacing, blocked);
+        blocked.is_none()
+    }
+
+    fn write_handshake(&mut self, now: Instant, due: HandshakeDue, buf: &mut Vec<u8>, links: &mut Links) {
+        let receive_window = u32::try_from(self.config.receive_window).unwrap_or(u32::MAX);
+        let datagram_size = u16::try_from(self.config.datagram_size).unwrap_or(u16::MAX);
+        match (due, &self.state) {
+            (HandshakeDue::Hello, State::HelloSent { cookie, wait, .. }) => {
+                let number = seq::to_wire(self.sent.oldest_unsettled());
+                let hello = Hello { cookie: *cookie, receive_window, datagram_size, sent: wire_clock(now) };
+                packet::begin(buf, Header { kind: Kind::Hello, connection: self.id, number });
+                hello.encode(buf);
+                packet::seal(buf);
+                self.timers.set(Timer::Handshake, now + *wait);
+            }
+            (HandshakeDue::Hello, State::Established { .. }) => unreachable!("a welcome clears what was due"),
+            (HandshakeDue::Welcome { hello_sent, hello_received }, _) => {
+                let number = seq::to_wire(self.sent.next_number());
+                let welcome = Welcome {
+                    receive_window,
+                    datagram_size,
+                    hello_sent,
+                    hello_received,
+                    sent: wire_clock(now),
+                };
+                packet::begin(buf, Header { kind: Kind::Welcome, connection: self.id, number });
+                welcome.encode(buf);
+                packet::seal(buf);
+                self.record(now, buf.len() as u64, Some(SmallVec::new()), links);
+            }
+        }
+    }
+
+    /// Notes a datagram that leaves; `contents` is `None` if it asks for no ack.
+    fn record(
+        &mut self,
+        now: Instant,
+        size: u64,
+        contents: Option<SmallVec<[Content; 2]>>,
+        links: &mut Links,
+    ) {
+        self.stats.sent += 1;
+        self.stats.bytes_sent += size;
+        let Some(contents) = contents else {
+            self.sent.push(None);
+            return;
+        };
+        self.sent.push(Some(SentPacket { sent: now, size, contents }));
+        links.uplink.on_sent(size);
+        self.pacer.on_sent(size);
+        self.last_eliciting = now;
+        if self.waiting_since.is_none() {
+            self.waiting_since = Some(now);
+            self.arm_liveness();
+        }
+        self.arm_recovery();
+    }
+
+    /// The next deadline.
+    pub fn poll_timeout(&self) -> Option<(Instant, Timer)> {
+        self.timers.next()
+    }
+}
+
+/// Checks that all frames of a body can be read, and says whether one of them asks for an ack.
+fn scan(body: &[u8], highest_sent: u64) -> Result<bool, Malformed> {
+    let mut reader = Reader::new(body);
+    let mut eliciting = false;
+    while let Some(frame) = Frame::decode(&mut reader, highest_sent)? {
+        eliciting |= !matches!(frame, Frame::Ack(_));
+    }
+    Ok(eliciting)
+}
+
+/// The clock of the wire: µs, wrapping after 71 minutes.
+fn wire_clock(instant: Instant) -> u32 {
+    instant.as_micros() as u32
+}

@@ -1,0 +1,455 @@
+//! All connections of one address: finds the connection of a datagram, lets strangers in, and shares the links.
+//!
+//! No socket and no clock here, and no knowledge of what the messages mean. The polling contract is
+//! [`Machine`](crate::machine::Machine)'s; after each call, [`poll_event`](Endpoint::poll_event) until it gives `None`.
+//!
+//! - `handle_…`: [`handle_datagram`](Endpoint::handle_datagram), [`handle_timeout`](Endpoint::handle_timeout)
+//! - `poll_…`: [`poll_transmit`](Endpoint::poll_transmit), [`poll_timeout`](Endpoint::poll_timeout),
+//!   [`poll_event`](Endpoint::poll_event)
+//! - commands: [`connect`](Endpoint::connect), [`send`](Endpoint::send), [`abandon`](Endpoint::abandon),
+//!   [`set_keep_alive`](Endpoint::set_keep_alive), [`close`](Endpoint::close)
+
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
+use std::net::{IpAddr, SocketAddr};
+
+use bytes::Bytes;
+
+use super::config::Config;
+use super::congestion::links::Links;
+use super::connection::Connection;
+use super::cookie::{Cookie, CookieJar};
+use super::error::CloseReason;
+use super::handshake::{Hello, Welcome};
+use super::packet::{self, ConnectionId, Header, Kind};
+use super::send_window::{Class, Tag};
+use super::seq;
+use super::stats::Stats;
+use crate::coding::{Reader, Writer};
+use crate::rand::Rng;
+use crate::time::{Duration, Instant};
+
+/// Answers to strangers (retries, and closes of unknown connections) that wait to be sent; more are dropped.
+const MAX_STATELESS: usize = 256;
+/// Closes of unknown connections go out at most this often, so that a forged source is not bombarded.
+const STRAY_INTERVAL: Duration = Duration::from_millis(10);
+/// The code of a close that says "I don't know this connection".
+const CODE_UNKNOWN: u64 = 1;
+
+/// Names a connection of this endpoint; never used twice.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Handle(u64);
+
+/// What the user of an endpoint learns.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Event {
+    /// The handshake is over.
+    Connected {
+        /// Of this connection.
+        handle: Handle,
+        /// With this address.
+        remote: SocketAddr,
+        /// Whether the other side had asked.
+        inbound: bool,
+    },
+    /// A whole message arrived.
+    Message {
+        /// Over this connection.
+        handle: Handle,
+        /// The message.
+        data: Vec<u8>,
+    },
+    /// The connection is over; its handle means nothing any more.
+    Closed {
+        /// Which connection.
+        handle: Handle,
+        /// With whom.
+        remote: SocketAddr,
+        /// Why.
+        reason: CloseReason,
+    },
+}
+
+/// A datagram outside any connection, for the user to interpret.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Oneshot<'a> {
+    /// The header, whose connection id is the transaction's.
+    pub header: Header,
+    /// What follows the header.
+    pub body: &'a [u8],
+}
+
+/// Datagrams that went no further.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Dropped {
+    /// Damaged, foreign, or of an unknown version or kind.
+    pub undecodable: u64,
+    /// Of no connection that is known here.
+    pub stray: u64,
+    /// Hellos beyond the limits on connections.
+    pub refused: u64,
+}
+
+/// The connections of one address.
+#[derive(Debug)]
+pub struct Endpoint {
+    config: Config,
+    rng: Rng,
+    cookies: CookieJar,
+    next_key: u64,
+    connections: BTreeMap<u64, Connection>,
+    by_id: HashMap<ConnectionId, u64>,
+    links: Links,
+    /// Connections that may have something to send, each once, served in turn.
+    ready: VecDeque<u64>,
+    in_ready: BTreeSet<u64>,
+    /// Connections whose bulk waits for the shared window, each once, longest waiting first.
+    blocked: VecDeque<u64>,
+    /// The deadline of each connection, and the reverse.
+    deadlines: BTreeSet<(Instant, u64)>,
+    armed: HashMap<u64, Instant>,
+    stateless: VecDeque<(SocketAddr, Vec<u8>)>,
+    last_stray: Option<Instant>,
+    events: VecDeque<Event>,
+    dropped: Dropped,
+}
+
+impl Endpoint {
+    /// An endpoint without connections, which draws its ids, numbers and keys from `rng`.
+    pub fn new(config: Config, mut rng: Rng) -> Endpoint {
+        Endpoint {
+            cookies: CookieJar::new(&mut rng),
+            links: Links::new(config.datagram_size as u64),
+            config,
+            rng,
+            next_key: 0,
+            connections: BTreeMap::new(),
+            by_id: HashMap::new(),
+            ready: VecDeque::new(),
+            in_ready: BTreeSet::new(),
+            blocked: VecDeque::new(),
+            deadlines: BTreeSet::new(),
+            armed: HashMap::new(),
+            stateless: VecDeque::new(),
+            last_stray: None,
+            events: VecDeque::new(),
+            dropped: Dropped::default(),
+        }
+    }
+
+    /// Asks `remote` for a connection.
+    pub fn connect(&mut self, now: Instant, remote: SocketAddr) -> Handle {
+        let (key, number) = (self.take_key(), seq::first(&mut self.rng));
+        let id = ConnectionId(self.rng.u64());
+        self.insert(Connection::connect(key, id, remote, number, &self.config, now), key);
+        Handle(key)
+    }
+
+    /// Queues a message; before the handshake is over it waits. Dropped if the connection is gone: its closing has
+    /// been, or will be, told by an event.
+    ///
+    /// # Panics
+    /// If `data` is longer than [`Config::max_message`].
+    pub fn send(&mut self, handle: Handle, class: Class, tag: Tag, data: impl Into<Bytes>) {
+        let data = data.into();
+        assert!(data.len() as u64 <= self.config.max_message, "a message of {} B is too long", data.len());
+        if let Some(connection) = self.connections.get_mut(&handle.0) {
+            connection.send(class, tag, data);
+            self.mark_ready(handle.0);
+        }
+    }
+
+    /// Whether a bulk message of `len` B would be on its way at once. Ask before each, and choose what to send only
+    /// then: what is queued early can't be chosen better later.
+    pub fn wants_bulk(&self, handle: Handle, len: usize) -> bool {
+        self.connections.get(&handle.0).is_some_and(|connection| connection.wants_bulk(len, &self.links))
+    }
+
+    /// Drops all messages with this tag; see [`is_in_flight`](Endpoint::is_in_flight) for what has left already.
+    pub fn abandon(&mut self, handle: Handle, tag: Tag) {
+        if let Some(connection) = self.connections.get_mut(&handle.0) {
+            connection.abandon(tag);
+            self.mark_ready(handle.0);
+        }
+    }
+
+    /// Whether a packet with bytes of this tag is on its way.
+    pub fn is_in_flight(&self, handle: Handle, tag: Tag) -> bool {
+        self.connections.get(&handle.0).is_some_and(|connection| connection.is_in_flight(tag))
+    }
+
+    /// Whether the peer is expected to send, so that its silence is worth a question.
+    pub fn set_keep_alive(&mut self, handle: Handle, on: bool) {
+        if let Some(connection) = self.connections.get_mut(&handle.0) {
+            connection.set_keep_alive(on);
+            self.rearm(handle.0);
+        }
+    }
+
+    /// Ends a connection: the other side is told once, with `code`, and what is queued is dropped.
+    pub fn close(&mut self, handle: Handle, code: u64) {
+        if let Some(connection) = self.connections.get(&handle.0) {
+            let (id, remote) = (connection.id(), connection.remote());
+            self.push_stateless(remote, close_datagram(id, code));
+            self.remove(handle.0, CloseReason::Local);
+        }
+    }
+
+    /// What a connection can tell about itself.
+    pub fn stats(&self, now: Instant, handle: Handle) -> Option<Stats> {
+        Some(self.connections.get(&handle.0)?.stats(now))
+    }
+
+    /// Datagrams that went no further.
+    pub fn dropped(&self) -> Dropped {
+        self.dropped
+    }
+
+    /// How many connections there are.
+    pub fn connection_count(&self) -> usize {
+        self.connections.len()
+    }
+
+    /// Takes in a datagram. What belongs to no connection by its kind is given back.
+    pub fn handle_datagram<'a>(
+        &mut self,
+        now: Instant,
+        from: SocketAddr,
+        datagram: &'a [u8],
+    ) -> Option<Oneshot<'a>> {
+        let Ok((header, body)) = packet::open(datagram) else {
+            self.dropped.undecodable += 1;
+            return None;
+        };
+        if header.kind == Kind::Oneshot {
+            return Some(Oneshot { header, body });
+        }
+        let known = self.by_id.get(&header.connection).copied();
+        let known = known.filter(|key| self.connections.get(key).is_some_and(|c| c.remote() == from));
+        match (known, header.kind) {
+            (Some(key), kind) => self.handle_known(now, key, kind, header.number, body),
+            (None, Kind::Hello) => self.handle_stranger(now, from, header, body),
+            (None, Kind::Data) => self.handle_stray(now, from, header, datagram.len()),
+            (None, _) => self.dropped.stray += 1,
+        }
+        None
+    }
+
+    fn handle_known(&mut self, now: Instant, key: u64, kind: Kind, number: u32, body: &[u8]) {
+        let connection = self.connections.get_mut(&key).expect("known connections exist");
+        let (handle, remote) = (Handle(key), connection.remote());
+        match kind {
+            Kind::Retry => {
+                if let Ok(cookie) = Cookie::decode(&mut Reader::new(body)) {
+                    connection.handle_retry(cookie);
+                }
+            }
+            Kind::Hello => {
+                // The welcome was lost: it is due again, to whoever proves the address again.
+                if let Ok(hello) = Hello::decode(body)
+                    && hello.cookie.is_some_and(|cookie| self.cookies.accepts(now, remote, &cookie))
+                {
+                    connection.handle_hello(now, &hello);
+                }
+            }
+            Kind::Welcome => {
+                if let Ok(welcome) = Welcome::decode(body)
+                    && connection.handle_welcome(now, number, &welcome)
+                {
+                    self.events.push_back(Event::Connected { handle, remote, inbound: false });
+                }
+            }
+            Kind::Data => {
+                let events = &mut self.events;
+                let taken = connection.handle_data(now, number, body, &mut self.links, |data| {
+                    events.push_back(Event::Message { handle, data });
+                });
+                if let Err(violation) = taken {
+                    log::debug!("closing the connection with {remote}: {violation}");
+                    self.remove(key, CloseReason::Violation(violation));
+                    return;
+                }
+            }
+            Kind::Close => {
+                let code = Reader::new(body).varint().unwrap_or(0);
+                let reason =
+                    if code == CODE_UNKNOWN { CloseReason::Unknown } else { CloseReason::Remote(code) };
+                self.remove(key, reason);
+                return;
+            }
+            Kind::Oneshot => unreachable!("given back before"),
+        }
+        self.mark_ready(key);
+        self.wake_blocked();
+    }
+
+    /// A hello of an unknown connection: without a good cookie it gets one and leaves no trace (RFC 9000 §8.1).
+    fn handle_stranger(&mut self, now: Instant, from: SocketAddr, header: Header, body: &[u8]) {
+        let Ok(hello) = Hello::decode(body) else {
+            self.dropped.undecodable += 1;
+            return;
+        };
+        if !hello.cookie.is_some_and(|cookie| self.cookies.accepts(now, from, &cookie)) {
+            let mut retry = Vec::new();
+            packet::begin(&mut retry, Header { kind: Kind::Retry, number: 0, ..header });
+            self.cookies.make(now, from).encode(&mut retry);
+            packet::seal(&mut retry);
+            self.push_stateless(from, retry);
+            return;
+        }
+        if self.by_id.contains_key(&header.connection) || !self.admits(from.ip()) {
+            self.dropped.refused += 1;
+            return;
+        }
+        let (key, number) = (self.take_key(), seq::first(&mut self.rng));
+        let connection = Connection::accept(
+            key,
+            header.connection,
+            from,
+            number,
+            &hello,
+            header.number,
+            &self.config,
+            now,
+        );
+        self.insert(connection, key);
+        self.events.push_back(Event::Connected { handle: Handle(key), remote: from, inbound: true });
+    }
+
+    fn admits(&self, ip: IpAddr) -> bool {
+        let from_there =
+            self.connections.values().filter(|connection| connection.remote().ip() == ip).count();
+        self.connections.len() < self.config.max_connections
+            && from_there < self.config.max_connections_per_ip
+    }
+
+    /// Data of a connection that isn't known: this side was restarted, or gave it up. Telling the other side saves it
+    /// a time-out; never with more bytes than came in.
+    fn handle_stray(&mut self, now: Instant, from: SocketAddr, header: Header, len: usize) {
+        self.dropped.stray += 1;
+        let close = close_datagram(header.connection, CODE_UNKNOWN);
+        if close.len() <= len && self.last_stray.is_none_or(|last| now.since(last) >= STRAY_INTERVAL) {
+            self.last_stray = Some(now);
+            self.push_stateless(from, close);
+        }
+    }
+
+    fn push_stateless(&mut self, to: SocketAddr, datagram: Vec<u8>) {
+        if self.stateless.len() < MAX_STATELESS {
+            self.stateless.push_back((to, datagram));
+        }
+    }
+
+    /// Does what is due.
+    pub fn handle_timeout(&mut self, now: Instant) {
+        while let Some(&(deadline, key)) = self.deadlines.first()
+            && deadline <= now
+        {
+            let connection = self.connections.get_mut(&key).expect("only live connections have deadlines");
+            match connection.handle_timeout(now, &mut self.links) {
+                Some(reason) => self.remove(key, reason),
+                None => self.mark_ready(key),
+            }
+        }
+        self.wake_blocked();
+    }
+
+    /// Writes the next datagram over `buf` and says for whom it is.
+    pub fn poll_transmit(&mut self, now: Instant, buf: &mut Vec<u8>) -> Option<SocketAddr> {
+        if let Some((to, datagram)) = self.stateless.pop_front() {
+            buf.clear();
+            buf.bytes(&datagram);
+            return Some(to);
+        }
+        while let Some(key) = self.ready.pop_front() {
+            let Some(connection) = self.connections.get_mut(&key) else {
+                self.in_ready.remove(&key);
+                continue;
+            };
+            if connection.poll_transmit(now, buf, &mut self.links) {
+                // One datagram each: connections take turns.
+                self.ready.push_back(key);
+                return Some(connection.remote());
+            }
+            if connection.is_blocked_by_uplink() && !self.blocked.contains(&key) {
+                self.blocked.push_back(key);
+            }
+            self.in_ready.remove(&key);
+            self.rearm(key);
+        }
+        None
+    }
+
+    /// The next deadline, and what it is for.
+    pub fn poll_timeout(&self) -> Option<(Instant, &'static str)> {
+        let &(deadline, key) = self.deadlines.first()?;
+        let reason = self.connections.get(&key).and_then(Connection::poll_timeout);
+        Some((deadline, reason.map_or("connection", |(_, timer)| timer.name())))
+    }
+
+    /// The next event.
+    pub fn poll_event(&mut self) -> Option<Event> {
+        self.events.pop_front()
+    }
+
+    fn take_key(&mut self) -> u64 {
+        self.next_key += 1;
+        self.next_key
+    }
+
+    fn insert(&mut self, connection: Connection, key: u64) {
+        self.by_id.insert(connection.id(), key);
+        self.connections.insert(key, connection);
+        self.mark_ready(key);
+    }
+
+    fn remove(&mut self, key: u64, reason: CloseReason) {
+        let Some(connection) = self.connections.remove(&key) else { return };
+        self.by_id.remove(&connection.id());
+        self.links.forget(key, connection.in_flight());
+        self.blocked.retain(|&blocked| blocked != key);
+        if let Some(deadline) = self.armed.remove(&key) {
+            self.deadlines.remove(&(deadline, key));
+        }
+        self.events.push_back(Event::Closed { handle: Handle(key), remote: connection.remote(), reason });
+        self.wake_blocked();
+    }
+
+    fn mark_ready(&mut self, key: u64) {
+        if self.in_ready.insert(key) {
+            self.ready.push_back(key);
+        }
+        self.rearm(key);
+    }
+
+    /// Lets connections that were held back by the shared window try again.
+    fn wake_blocked(&mut self) {
+        if self.links.uplink.has_room() {
+            for key in std::mem::take(&mut self.blocked) {
+                self.mark_ready(key);
+            }
+        }
+    }
+
+    fn rearm(&mut self, key: u64) {
+        let Some(connection) = self.connections.get(&key) else { return };
+        let deadline = connection.poll_timeout().map(|(deadline, _)| deadline);
+        if self.armed.get(&key).copied() == deadline {
+            return;
+        }
+        if let Some(old) = self.armed.remove(&key) {
+            self.deadlines.remove(&(old, key));
+        }
+        if let Some(deadline) = deadline {
+            self.armed.insert(key, deadline);
+            self.deadlines.insert((deadline, key));
+        }
+    }
+}
+
+fn close_datagram(id: ConnectionId, code: u64) -> Vec<u8> {
+    let mut datagram = Vec::new();
+    packet::begin(&mut datagram, Header { kind: Kind::Close, connection: id, number: 0 });
+    datagram.varint(code);
+    packet::seal(&mut datagram);
+    datagram
+}

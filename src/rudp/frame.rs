@@ -1,0 +1,317 @@
+//! Frames: what the body of a [`Kind::Data`](super::packet::Kind) datagram is made of.
+//!
+//! The diagrams stand in [`crate::rudp`]. Decoding borrows from the datagram and fails on anything that the format
+//! doesn't allow; encoding can't fail.
+
+use std::ops::Range;
+
+use super::ranges::RangeSet;
+use crate::coding::{Malformed, Reader, VARINT_MAX, Writer, varint_len};
+use crate::time::Duration;
+
+/// The first byte of each frame.
+mod kind {
+    pub(super) const PADDING: u8 = 0x00;
+    pub(super) const PING: u8 = 0x01;
+    pub(super) const ACK: u8 = 0x02;
+    pub(super) const IMMEDIATE_ACK: u8 = 0x03;
+    pub(super) const TIMESTAMP: u8 = 0x04;
+    pub(super) const ABANDON: u8 = 0x05;
+    /// Plus the three flags below.
+    pub(super) const FRAGMENT: u8 = 0x08;
+    pub(super) const FRAGMENT_LAST: u8 = 0x0f;
+}
+
+/// The message ends with this fragment.
+const FLAG_FIN: u8 = 0b001;
+/// A length follows; without it the fragment fills the datagram.
+const FLAG_LEN: u8 = 0b010;
+/// An offset follows; without it the fragment begins the message.
+const FLAG_OFFSET: u8 = 0b100;
+
+/// Most ranges that one ack carries; older ones were told before.
+pub const MAX_ACK_RANGES: usize = 32;
+
+/// The unit in which queueing delays and ack delays are told.
+const DELAY_UNIT_MICROS: u64 = 64;
+
+/// One frame.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Frame<'a> {
+    /// Asks for nothing but an ack.
+    Ping,
+    /// What has arrived.
+    Ack(Ack),
+    /// Asks for an ack of this datagram at once: the sender's window is full.
+    ImmediateAck,
+    /// When this datagram was sent, by the sender's clock.
+    Timestamp {
+        /// µs, wrapping.
+        sent: u32,
+        /// Datagrams with numbers below this one's minus `unsettled` concern the sender no longer.
+        unsettled: u64,
+    },
+    /// The message will not be completed: forget its parts.
+    Abandon {
+        /// Which message.
+        message: u64,
+        /// Its whole length, B: that much credit comes back.
+        len: u64,
+    },
+    /// Part of a message.
+    Fragment(Fragment<'a>),
+}
+
+/// Part of a message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Fragment<'a> {
+    /// Which message, counted from 0 in the order in which their transmission began.
+    pub message: u64,
+    /// Where in the message `data` begins, B.
+    pub offset: u64,
+    /// Whether the message ends here.
+    pub fin: bool,
+    /// The bytes.
+    pub data: &'a [u8],
+}
+
+/// What has arrived, and what the receiver knows that the sender can't.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Ack {
+    /// Received packet numbers, highest range first, half-open, disjoint.
+    pub ranges: Vec<Range<u64>>,
+    /// When the highest of them arrived, by the receiver's clock: µs, wrapping.
+    pub received: u32,
+    /// How long it waited for this ack.
+    pub delay: Duration,
+    /// The receiver's estimate of the standing queue on its own downlink.
+    pub downlink_queue: Duration,
+    /// How much the sender may have sent in all, by the accounting of [`super::recv_window`].
+    pub credit: u64,
+}
+
+impl Ack {
+    /// The ranges of `received` that one ack carries: the highest [`MAX_ACK_RANGES`], highest first.
+    pub fn ranges_of(received: &RangeSet) -> Vec<Range<u64>> {
+        received.iter().rev().take(MAX_ACK_RANGES).collect()
+    }
+
+    /// Appends the frame. `ranges` must not be empty.
+    pub fn encode(&self, buf: &mut Vec<u8>) {
+        let first = &self.ranges[0];
+        buf.u8(kind::ACK);
+        // The wire number, as in the header: the receiver of the ack expands it against what it has sent.
+        buf.u32(first.end.wrapping_sub(1) as u32);
+        buf.u32(self.received);
+        buf.varint(delay_units(self.delay));
+        buf.varint(delay_units(self.downlink_queue));
+        buf.varint(self.credit.min(VARINT_MAX));
+        buf.varint(self.ranges.len() as u64 - 1);
+        buf.varint(first.end - first.start - 1);
+        for pair in self.ranges.windows(2) {
+            buf.varint(pair[0].start - pair[1].end - 1);
+            buf.varint(pair[1].end - pair[1].start - 1);
+        }
+    }
+
+    /// Reads what follows the kind. `expected` is the highest number that can have been acked.
+    fn decode(reader: &mut Reader<'_>, expected: u64) -> Result<Ack, Malformed> {
+        let largest = super::seq::expand(reader.u32()?, expected);
+        let received = reader.u32()?;
+        let delay = decode_delay(reader)?;
+        let downlink_queue = decode_delay(reader)?;
+        let credit = reader.varint()?;
+        let more = reader.varint()?;
+        if more >= MAX_ACK_RANGES as u64 {
+            return Err(Malformed);
+        }
+        let mut end = largest + 1;
+        let mut start = end.checked_sub(reader.varint()? + 1).ok_or(Malformed)?;
+        let mut ranges = Vec::with_capacity(more as usize + 1);
+        ranges.push(start..end);
+        for _ in 0..more {
+            end = start.checked_sub(reader.varint()? + 1).ok_or(Malformed)?;
+            start = end.checked_sub(reader.varint()? + 1).ok_or(Malformed)?;
+            ranges.push(start..end);
+        }
+        Ok(Ack { ranges, received, delay, downlink_queue, credit })
+    }
+}
+
+impl Fragment<'_> {
+    /// How many bytes the frame takes beside its data if it ends the datagram (no length is written then).
+    pub fn header_len(message: u64, offset: u64) -> usize {
+        1 + varint_len(message) + if offset > 0 { varint_len(offset) } else { 0 }
+    }
+
+    /// Appends the frame; `fills_datagram` says that nothing follows it.
+    pub fn encode(&self, buf: &mut Vec<u8>, fills_datagram: bool) {
+        let mut flags = 0;
+        if self.fin {
+            flags |= FLAG_FIN;
+        }
+        if !fills_datagram {
+            flags |= FLAG_LEN;
+        }
+        if self.offset > 0 {
+            flags |= FLAG_OFFSET;
+        }
+        buf.u8(kind::FRAGMENT | flags);
+        buf.varint(self.message);
+        if self.offset > 0 {
+            buf.varint(self.offset);
+        }
+        if !fills_datagram {
+            buf.varint(self.data.len() as u64);
+        }
+        buf.bytes(self.data);
+    }
+}
+
+impl<'a> Frame<'a> {
+    /// Appends any frame but a fragment or an ack, which have encoders of their own.
+    pub fn encode(&self, buf: &mut Vec<u8>) {
+        match self {
+            Frame::Ping => buf.u8(kind::PING),
+            Frame::ImmediateAck => buf.u8(kind::IMMEDIATE_ACK),
+            Frame::Timestamp { sent, unsettled } => {
+                buf.u8(kind::TIMESTAMP);
+                buf.u32(*sent);
+                buf.varint(*unsettled);
+            }
+            Frame::Abandon { message, len } => {
+                buf.u8(kind::ABANDON);
+                buf.varint(*message);
+                buf.varint(*len);
+            }
+            Frame::Ack(ack) => ack.encode(buf),
+            Frame::Fragment(fragment) => fragment.encode(buf, false),
+        }
+    }
+
+    /// Reads the next frame, or `None` at the end of the datagram. `highest_sent` is the highest packet number that
+    /// the reader of this frame has sent.
+    pub fn decode(reader: &mut Reader<'a>, highest_sent: u64) -> Result<Option<Frame<'a>>, Malformed> {
+        loop {
+            if reader.is_empty() {
+                return Ok(None);
+            }
+            let frame = match reader.u8()? {
+                kind::PADDING => continue,
+                kind::PING => Frame::Ping,
+                kind::IMMEDIATE_ACK => Frame::ImmediateAck,
+                kind::ACK => Frame::Ack(Ack::decode(reader, highest_sent)?),
+                kind::TIMESTAMP => Frame::Timestamp { sent: reader.u32()?, unsettled: reader.varint()? },
+                kind::ABANDON => Frame::Abandon { message: reader.varint()?, len: reader.varint()? },
+                first @ kind::FRAGMENT..=kind::FRAGMENT_LAST => {
+                    let message = reader.varint()?;
+                    let offset = if first & FLAG_OFFSET != 0 { reader.varint()? } else { 0 };
+                    let data = if first & FLAG_LEN != 0 {
+                        let len = reader.varint_as()?;
+                        reader.bytes(len)?
+                    } else {
+                        reader.rest()
+                    };
+                    Frame::Fragment(Fragment { message, offset, fin: first & FLAG_FIN != 0, data })
+                }
+                _ => return Err(Malformed),
+            };
+            return Ok(Some(frame));
+        }
+    }
+}
+
+fn delay_units(delay: Duration) -> u64 {
+    (delay.as_micros() as u64 / DELAY_UNIT_MICROS).min(VARINT_MAX)
+}
+
+fn decode_delay(reader: &mut Reader<'_>) -> Result<Duration, Malformed> {
+    Ok(Duration::from_micros(reader.varint()?.saturating_mul(DELAY_UNIT_MICROS)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::rand::Rng;
+
+    const HIGHEST_SENT: u64 = (5 << 32) + 1_000;
+
+    fn frames() -> Vec<Frame<'static>> {
+        vec![
+            Frame::Ping,
+            Frame::ImmediateAck,
+            Frame::Timestamp { sent: 0xffff_ffff, unsettled: 70 },
+            Frame::Abandon { message: 16_384, len: 700 },
+            Frame::Ack(Ack {
+                ranges: vec![HIGHEST_SENT - 3..HIGHEST_SENT + 1, HIGHEST_SENT - 90..HIGHEST_SENT - 4],
+                received: 17,
+                delay: Duration::from_micros(6_400),
+                downlink_queue: Duration::from_micros(64),
+                credit: 1 << 40,
+            }),
+            Frame::Fragment(Fragment { message: 1, offset: 0, fin: true, data: b"whole" }),
+            Frame::Fragment(Fragment { message: 1 << 30, offset: 16_000, fin: false, data: b"part" }),
+            Frame::Fragment(Fragment { message: 0, offset: 9, fin: true, data: b"" }),
+        ]
+    }
+
+    fn decode_all(mut body: &[u8]) -> Result<Vec<Frame<'_>>, Malformed> {
+        let mut reader = Reader::new(std::mem::take(&mut body));
+        std::iter::from_fn(|| Frame::decode(&mut reader, HIGHEST_SENT).transpose()).collect()
+    }
+
+    #[test]
+    fn frames_share_a_datagram_and_come_back() {
+        let mut buf = vec![0, 0];
+        for frame in frames() {
+            frame.encode(&mut buf);
+        }
+        Fragment { message: 3, offset: 4, fin: false, data: b"to the end" }.encode(&mut buf, true);
+        let mut expected = frames();
+        expected.push(Frame::Fragment(Fragment { message: 3, offset: 4, fin: false, data: b"to the end" }));
+        assert_eq!(decode_all(&buf), Ok(expected));
+    }
+
+    #[test]
+    fn a_cut_frame_is_malformed() {
+        for frame in frames() {
+            let mut buf = Vec::new();
+            frame.encode(&mut buf);
+            for len in 1..buf.len() {
+                assert_eq!(decode_all(&buf[..len]), Err(Malformed), "{frame:?} cut to {len}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_data_datagram_carries_at_most_24_bytes_of_header() {
+        for (message, offset) in [(0, 0), (16_383, 0), ((1 << 30) - 1, 16_383)] {
+            assert!(super::super::packet::HEADER_LEN + Fragment::header_len(message, offset) <= 24);
+        }
+    }
+
+    #[test]
+    fn ack_ranges_below_zero_are_malformed() {
+        let mut buf = Vec::new();
+        buf.u8(kind::ACK);
+        buf.u32(HIGHEST_SENT as u32);
+        buf.u32(0);
+        for value in [0, 0, 0, 0, VARINT_MAX] {
+            buf.varint(value);
+        }
+        assert_eq!(decode_all(&buf), Err(Malformed));
+    }
+
+    #[test]
+    fn random_bytes_never_panic() {
+        let mut rng = Rng::from_seed(11);
+        for _ in 0..20_000 {
+            let mut body = vec![0; rng.index(64)];
+            rng.fill(&mut body);
+            if let Some(first) = body.first_mut() {
+                *first %= 0x12;
+            }
+            let _ = decode_all(&body);
+        }
+    }
+}

@@ -1,0 +1,173 @@
+//! Which packets have arrived, and when to say so.
+//!
+//! Duplicates are recognised here; messages are put together in [`super::recv_window`].
+
+use super::frame::{Ack, MAX_ACK_RANGES};
+use super::ranges::RangeSet;
+use crate::time::{Duration, Instant};
+
+/// How long an ack is held back at most (RFC 9000 §18.2, max_ack_delay).
+pub const MAX_ACK_DELAY: Duration = Duration::from_millis(25);
+
+/// An ack goes out at once for every second packet that asks for one (RFC 9000 §13.2.2).
+const PACKETS_PER_ACK: u32 = 2;
+
+/// Ranges kept beside those that an ack carries; beyond that the oldest packets count as duplicates.
+const MAX_RANGES: usize = 4 * MAX_ACK_RANGES;
+
+/// The packet numbers received, and the state of the ack that is due for them.
+#[derive(Debug)]
+pub struct Received {
+    numbers: RangeSet,
+    /// All below counts as received.
+    floor: u64,
+    largest: u64,
+    largest_arrival: Instant,
+    /// Packets since the last ack that ask for one.
+    unacked: u32,
+    /// When the ack has to go at the latest.
+    due: Option<Instant>,
+}
+
+impl Received {
+    /// The other side's first packet has the number `first` and arrived at `now`; it asks for an ack.
+    pub fn new(first: u64, now: Instant) -> Received {
+        let mut received = Received {
+            numbers: RangeSet::new(),
+            floor: first,
+            largest: first,
+            largest_arrival: now,
+            unacked: 0,
+            due: None,
+        };
+        received.on_packet(first, now, true);
+        received
+    }
+
+    /// The number that the next packet most likely has.
+    pub fn expected(&self) -> u64 {
+        self.largest + 1
+    }
+
+    /// Whether a packet with this number hasn't been taken in yet.
+    pub fn is_fresh(&self, number: u64) -> bool {
+        number >= self.floor && !self.numbers.contains(number..number + 1)
+    }
+
+    /// Takes in a fresh packet; `eliciting` says whether it asks for an ack.
+    pub fn on_packet(&mut self, number: u64, now: Instant, eliciting: bool) {
+        let in_order = number == self.largest + 1;
+        self.numbers.insert(number..number + 1);
+        if number >= self.largest {
+            self.largest = number;
+            self.largest_arrival = now;
+        }
+        if self.numbers.range_count() > MAX_RANGES {
+            let second_oldest = self.numbers.iter().nth(1);
+            self.settle_below(second_oldest.map_or(self.floor, |range| range.start));
+        }
+        if eliciting {
+            self.unacked += 1;
+            // A gap is news that the sender needs at once (RFC 9000 §13.2.1).
+            let at_once = self.unacked >= PACKETS_PER_ACK || !in_order;
+            self.due = Some(if at_once { now } else { self.due.unwrap_or(now + MAX_ACK_DELAY) });
+        }
+    }
+
+    /// The sender asks for an ack at once.
+    pub fn on_immediate(&mut self, now: Instant) {
+        self.due = Some(now);
+    }
+
+    /// The sender has no more interest in packets below `floor`.
+    pub fn settle_below(&mut self, floor: u64) {
+        // The largest always stays: an ack needs a range.
+        let floor = floor.min(self.largest);
+        if floor > self.floor {
+            self.floor = floor;
+            self.numbers.remove_below(floor);
+        }
+    }
+
+    /// When an ack has to go at the latest; `None` if none is owed.
+    pub fn ack_due(&self) -> Option<Instant> {
+        self.due
+    }
+
+    /// The ack to send now. `local_clock` turns an instant into µs of the wrapping clock of the wire.
+    pub fn make_ack(
+        &mut self,
+        now: Instant,
+        local_clock: impl Fn(Instant) -> u32,
+        downlink_queue: Duration,
+        credit: u64,
+    ) -> Ack {
+        self.unacked = 0;
+        self.due = None;
+        Ack {
+            ranges: Ack::ranges_of(&self.numbers),
+            received: local_clock(self.largest_arrival),
+            delay: now.since(self.largest_arrival),
+            downlink_queue,
+            credit,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(millis: u64) -> Instant {
+        Instant::ORIGIN + Duration::from_millis(millis)
+    }
+
+    fn ack(received: &mut Received, now: Instant) -> Ack {
+        received.make_ack(now, |instant| instant.as_micros() as u32, Duration::ZERO, 0)
+    }
+
+    #[test]
+    fn every_second_packet_is_acked_at_once_and_a_single_one_soon() {
+        let mut received = Received::new(100, at(0));
+        ack(&mut received, at(0));
+        received.on_packet(101, at(1), true);
+        assert_eq!(received.ack_due(), Some(at(1) + MAX_ACK_DELAY));
+        received.on_packet(102, at(2), false);
+        assert_eq!(received.ack_due(), Some(at(1) + MAX_ACK_DELAY));
+        received.on_packet(103, at(3), true);
+        assert_eq!(received.ack_due(), Some(at(3)));
+        let ack = ack(&mut received, at(5));
+        assert_eq!((ack.ranges, ack.received, ack.delay), (vec![100..104], 3_000, Duration::from_millis(2)));
+        assert_eq!(received.ack_due(), None);
+    }
+
+    #[test]
+    fn a_gap_is_told_at_once() {
+        let mut received = Received::new(100, at(0));
+        ack(&mut received, at(0));
+        received.on_packet(102, at(1), true);
+        assert_eq!(received.ack_due(), Some(at(1)));
+        assert_eq!(ack(&mut received, at(1)).ranges, [102..103, 100..101]);
+    }
+
+    #[test]
+    fn duplicates_and_settled_packets_are_not_fresh() {
+        let mut received = Received::new(100, at(0));
+        received.on_packet(105, at(0), true);
+        assert!(!received.is_fresh(105) && !received.is_fresh(99) && received.is_fresh(103));
+        received.settle_below(104);
+        assert!(!received.is_fresh(103) && received.is_fresh(104));
+        received.settle_below(1_000);
+        assert_eq!(ack(&mut received, at(0)).ranges, [105..106]);
+    }
+
+    #[test]
+    fn a_flood_of_gaps_takes_no_memory() {
+        let mut received = Received::new(0, at(0));
+        for number in 1..10_000 {
+            received.on_packet(number * 2, at(0), true);
+        }
+        assert!(received.numbers.range_count() <= MAX_RANGES);
+        assert_eq!(ack(&mut received, at(0)).ranges.len(), MAX_ACK_RANGES);
+    }
+}

@@ -1,0 +1,36 @@
+//! What a connection can tell about itself.
+
+use crate::time::Duration;
+
+/// Counters and present values of a connection.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Stats {
+    /// Smoothed round-trip time.
+    pub srtt: Duration,
+    /// Queueing delay on the way out.
+    pub queue: Duration,
+    /// Congestion window, B.
+    pub window: u64,
+    /// Sent, neither acked nor lost, B.
+    pub in_flight: u64,
+    /// Datagrams sent.
+    pub sent: u64,
+    /// Fresh datagrams received.
+    pub received: u64,
+    /// Datagrams received again.
+    pub duplicates: u64,
+    /// Datagrams whose frames could not be read.
+    pub malformed: u64,
+    /// Bytes sent, headers included.
+    pub bytes_sent: u64,
+    /// Bytes acked, headers included.
+    pub bytes_acked: u64,
+    /// Bytes of messages received.
+    pub bytes_received: u64,
+    /// Packets declared lost.
+    pub lost: u64,
+    /// Of those, packets that were acked later.
+    pub spurious: u64,
+    /// Probe time-outs.
+    pub probes: u64,
+}

@@ -1,0 +1,373 @@
+//! Endpoints talking to each other in the simulated world.
+
+use std::net::SocketAddr;
+
+use super::Config;
+use super::endpoint::{Endpoint, Event, Handle};
+use super::error::CloseReason;
+use super::send_window::Class;
+use crate::machine::Machine;
+use crate::rand::Rng;
+use crate::sim::{Faults, LinkConfig, NodeId, World};
+use crate::time::{Duration, Instant};
+use crate::units::Rate;
+
+/// Sends numbered bulk messages to some peers as fast as the windows let it, and keeps what it gets.
+#[derive(Debug)]
+struct Chatter {
+    endpoint: Endpoint,
+    dial: Vec<SocketAddr>,
+    /// Messages still to send on each connection, and their length.
+    plan: (u32, usize),
+    out: Vec<(Handle, u32)>,
+    received: Vec<(SocketAddr, Vec<u8>)>,
+    remotes: Vec<(Handle, SocketAddr)>,
+    closed: Vec<CloseReason>,
+    redials: bool,
+}
+
+impl Chatter {
+    fn new(rng: Rng) -> Chatter {
+        Chatter {
+            endpoint: Endpoint::new(Config::default(), rng),
+            dial: Vec::new(),
+            plan: (0, 0),
+            out: Vec::new(),
+            received: Vec::new(),
+            remotes: Vec::new(),
+            closed: Vec::new(),
+            redials: false,
+        }
+    }
+
+    fn dial(&mut self, now: Instant, to: SocketAddr, messages: u32, len: usize) {
+        self.plan = (messages, len);
+        self.dial.push(to);
+        self.endpoint.connect(now, to);
+    }
+
+    fn pump(&mut self, now: Instant) {
+        while let Some(event) = self.endpoint.poll_event() {
+            match event {
+                Event::Connected { handle, remote, inbound } => {
+                    self.remotes.push((handle, remote));
+                    if !inbound {
+                        self.out.push((handle, 0));
+                    }
+                }
+                Event::Message { handle, data } => {
+                    let remote = self.remotes.iter().find(|(h, _)| *h == handle).unwrap().1;
+                    self.received.push((remote, data));
+                }
+                Event::Closed { reason, remote, .. } => {
+                    self.closed.push(reason);
+                    if self.redials {
+                        self.endpoint.connect(now, remote);
+                    }
+                }
+            }
+        }
+        // Whoever was served goes to the end of the line, or the first would get all the room of a shared window.
+        let (messages, len) = self.plan;
+        let next = |out: &[(Handle, u32)], endpoint: &Endpoint| {
+            out.iter().position(|&(handle, sent)| sent < messages && endpoint.wants_bulk(handle, len))
+        };
+        while let Some(position) = next(&self.out, &self.endpoint) {
+            let (handle, sent) = self.out.remove(position);
+            self.endpoint.send(handle, Class::Bulk, 0, message(sent, len));
+            self.out.push((handle, sent + 1));
+        }
+    }
+
+    fn bytes_received(&self) -> usize {
+        self.received.iter().map(|(_, data)| data.len()).sum()
+    }
+}
+
+fn message(number: u32, len: usize) -> Vec<u8> {
+    let mut data = vec![0; len];
+    Rng::from_seed(u64::from(number)).fill(&mut data);
+    data
+}
+
+impl Machine for Chatter {
+    fn handle_datagram(&mut self, now: Instant, from: SocketAddr, datagram: &[u8]) {
+        self.endpoint.handle_datagram(now, from, datagram);
+        self.pump(now);
+    }
+
+    fn handle_timeout(&mut self, now: Instant) {
+        self.endpoint.handle_timeout(now);
+        self.pump(now);
+    }
+
+    fn poll_transmit(&mut self, now: Instant, buf: &mut Vec<u8>) -> Option<SocketAddr> {
+        let to = self.endpoint.poll_transmit(now, buf);
+        self.pump(now);
+        to.or_else(|| self.endpoint.poll_transmit(now, buf))
+    }
+
+    fn poll_timeout(&self) -> Option<(Instant, &'static str)> {
+        self.endpoint.poll_timeout()
+    }
+}
+
+fn addr(n: usize) -> SocketAddr {
+    format!("10.0.0.{}:7000", n + 1).parse().unwrap()
+}
+
+fn link(up: u64, down: u64, latency: Duration) -> LinkConfig {
+    LinkConfig { up: Rate::new(up), down: Rate::new(down), latency, ..LinkConfig::default() }
+}
+
+fn world(seed: u64, faults: Faults, links: &[LinkConfig]) -> (World<Chatter>, Vec<NodeId>) {
+    let mut world = World::new(seed, faults);
+    let nodes = links
+        .iter()
+        .enumerate()
+        .map(|(n, link)| {
+            let rng = world.fork_rng();
+            world.add_node(addr(n), Chatter::new(rng), link.clone())
+        })
+        .collect();
+    (world, nodes)
+}
+
+fn secs(seconds: f64) -> Instant {
+    Instant::ORIGIN + Duration::from_secs_f64(seconds)
+}
+
+const LATENCY: Duration = Duration::from_millis(1);
+
+/// Goodput over a link of `rate` at the sender's uplink, as a share of it, and the longest standing queue.
+fn one_flow(rate: u64, latency: Duration, faults: Faults, seconds: f64) -> (f64, Duration) {
+    let links = [link(rate, 0, latency), link(0, 0, latency)];
+    let (mut world, nodes) = world(1, faults, &links);
+    world.with_node(nodes[0], |a, now| a.dial(now, addr(1), u32::MAX, 4_096));
+    let half = secs(seconds / 2.0);
+    world.run_until(half);
+    let before = world.node(nodes[1]).bytes_received();
+    world.run_until(secs(seconds));
+    let got = world.node(nodes[1]).bytes_received() - before;
+    (got as f64 / (rate as f64 * seconds / 2.0), world.stats(nodes[0]).max_queue_up)
+}
+
+#[test]
+fn one_flow_fills_its_link_and_keeps_the_queue_short() {
+    for (rate, seconds, least) in [(5_000, 60.0, 0.93), (100_000, 20.0, 0.94), (10_000_000, 4.0, 0.94)] {
+        let (share, queue) = one_flow(rate, LATENCY, Faults::none(), seconds);
+        println!("{rate:>9} B/s: goodput {share:.4}, longest queue {queue:?}");
+        assert!(share >= least, "{rate} B/s: {share}");
+        let longest = Duration::from_millis(120).max(Rate::new(rate).time_for(5 * 1_200));
+        assert!(queue <= longest, "{rate} B/s: {queue:?}");
+    }
+}
+
+#[test]
+fn random_loss_alone_does_not_slow_a_flow() {
+    for (loss, least) in [(0.01, 0.85), (0.10, 0.6)] {
+        let faults = Faults { loss, ..Faults::none() };
+        let (share, queue) = one_flow(1_000_000, Duration::from_millis(25), faults, 20.0);
+        println!("loss {loss}: goodput {share:.4}, longest queue {queue:?}");
+        assert!(share >= least, "loss {loss}: {share}");
+    }
+}
+
+#[test]
+fn flows_share_one_uplink() {
+    let mut links = vec![link(400_000, 0, LATENCY)];
+    links.extend(vec![link(0, 0, LATENCY); 4]);
+    let (mut world, nodes) = world(2, Faults::none(), &links);
+    for n in 1..=4 {
+        world.with_node(nodes[0], |a, now| a.dial(now, addr(n), u32::MAX, 4_096));
+    }
+    world.run_until(secs(10.0));
+    let got: Vec<usize> = nodes[1..].iter().map(|&n| world.node(n).bytes_received()).collect();
+    let sum: usize = got.iter().sum();
+    println!("{got:?}, sum {:.3}, queue {:?}", sum as f64 / 4e6, world.stats(nodes[0]).max_queue_up);
+    assert!(sum as f64 / 4e6 > 0.92, "{got:?}");
+    assert!(*got.iter().min().unwrap() as f64 / *got.iter().max().unwrap() as f64 > 0.7, "{got:?}");
+}
+
+#[test]
+fn flows_share_one_downlink() {
+    let mut links = vec![link(0, 400_000, LATENCY)];
+    links.extend(vec![link(0, 0, LATENCY); 4]);
+    let (mut world, nodes) = world(3, Faults::none(), &links);
+    for n in 1..=4 {
+        world.with_node(nodes[n], |a, now| a.dial(now, addr(0), u32::MAX, 4_096));
+    }
+    world.run_until(secs(10.0));
+    let sum = world.node(nodes[0]).bytes_received();
+    println!("sum {:.3}, queue {:?}", sum as f64 / 4e6, world.stats(nodes[0]).max_queue_down);
+    assert!(sum as f64 / 4e6 > 0.90, "{sum}");
+    assert!(world.stats(nodes[0]).max_queue_down < Duration::from_millis(400));
+}
+
+#[test]
+fn every_message_arrives_once_whatever_the_network_does() {
+    for seed in 0..150 {
+        let faults = Faults { corruption_fixes_crc: 0.0, ..Faults::random(&mut Rng::from_seed(seed)) };
+        let links = [link(200_000, 0, LATENCY), link(0, 200_000, LATENCY)];
+        let (mut world, nodes) = world(seed, faults, &links);
+        world.with_node(nodes[0], |a, now| {
+            a.redials = true;
+            a.dial(now, addr(1), 40, 3_000);
+        });
+        let done = world.run_while(secs(60.0), |world| world.node(nodes[1]).received.len() < 40);
+        let (a, b) = (world.node(nodes[0]), world.node(nodes[1]));
+        assert!(done, "seed {seed}: {} of 40; {:?} {:?}", b.received.len(), a.closed, b.closed);
+        let mut got: Vec<&[u8]> = b.received.iter().map(|(_, data)| &data[..]).collect();
+        let mut expected: Vec<Vec<u8>> = (0..40).map(|n| message(n, 3_000)).collect();
+        got.sort_unstable();
+        expected.sort_unstable();
+        assert!(got == expected, "seed {seed}: other messages than those sent");
+    }
+}
+
+#[test]
+fn one_seed_is_one_history() {
+    let run = |seed| {
+        let links = [link(200_000, 0, LATENCY), link(0, 200_000, LATENCY)];
+        let (mut world, nodes) = world(seed, Faults::random(&mut Rng::from_seed(seed)), &links);
+        world.with_node(nodes[0], |a, now| a.dial(now, addr(1), 40, 3_000));
+        world.run_until(secs(10.0));
+        world.trace_hash()
+    };
+    assert_eq!(run(4), run(4));
+    assert_ne!(run(4), run(5));
+}
+
+#[test]
+fn a_peer_that_falls_silent_is_given_up() {
+    let (mut world, nodes) = world(1, Faults::none(), &[link(50_000, 0, LATENCY), link(0, 0, LATENCY)]);
+    world.with_node(nodes[0], |a, now| a.dial(now, addr(1), u32::MAX, 4_096));
+    world.run_until(secs(2.0));
+    world.crash(nodes[1]);
+    let noticed = world.run_while(secs(12.0), |world| world.node(nodes[0]).closed.is_empty());
+    assert!(noticed);
+    assert_eq!(world.node(nodes[0]).closed, [CloseReason::Silent]);
+    assert!(world.now() < secs(8.0), "{:?}", world.now());
+}
+
+#[test]
+fn a_handshake_without_an_answer_ends() {
+    let (mut world, nodes) = world(1, Faults::none(), &[link(0, 0, LATENCY)]);
+    world.with_node(nodes[0], |a, now| a.dial(now, addr(9), 1, 1));
+    world.run_until(secs(20.0));
+    assert_eq!(world.node(nodes[0]).closed, [CloseReason::HandshakeTimeout]);
+}
+
+#[test]
+fn a_restarted_peer_says_that_it_knows_nothing() {
+    let (mut world, nodes) = world(1, Faults::none(), &[link(50_000, 0, LATENCY), link(0, 0, LATENCY)]);
+    world.with_node(nodes[0], |a, now| a.dial(now, addr(1), u32::MAX, 4_096));
+    world.run_until(secs(1.0));
+    let rng = world.fork_rng();
+    world.crash(nodes[1]);
+    world.restart(nodes[1], Chatter::new(rng));
+    world.run_until(secs(3.0));
+    assert_eq!(world.node(nodes[0]).closed, [CloseReason::Unknown]);
+}
+
+#[test]
+fn a_close_is_told() {
+    let (mut world, nodes) = world(1, Faults::none(), &[link(50_000, 0, LATENCY), link(0, 0, LATENCY)]);
+    world.with_node(nodes[0], |a, now| a.dial(now, addr(1), 3, 100));
+    world.run_until(secs(1.0));
+    world.with_node(nodes[0], |a, _| a.endpoint.close(a.out[0].0, 42));
+    world.run_until(secs(2.0));
+    assert_eq!(world.node(nodes[1]).closed, [CloseReason::Remote(42)]);
+    assert_eq!(world.node(nodes[0]).closed, [CloseReason::Local]);
+}
+
+#[test]
+fn an_idle_connection_ends_and_a_kept_one_stays() {
+    let (mut world, nodes) = world(1, Faults::none(), &vec![link(50_000, 0, LATENCY); 3]);
+    for n in 1..3 {
+        world.with_node(nodes[0], |a, now| a.dial(now, addr(n), 1, 100));
+    }
+    world.run_until(secs(1.0));
+    world.with_node(nodes[0], |a, _| a.endpoint.set_keep_alive(a.out[0].0, true));
+    world.run_until(secs(200.0));
+    assert_eq!(world.node(nodes[0]).closed, [CloseReason::Silent]);
+    assert_eq!(world.node(nodes[0]).endpoint.connection_count(), 1);
+}
+
+#[test]
+fn what_is_abandoned_stops_and_the_rest_goes_on() {
+    let (mut world, nodes) =
+        world(1, Faults { loss: 0.1, ..Faults::none() }, &[link(20_000, 0, LATENCY), link(0, 0, LATENCY)]);
+    world.with_node(nodes[0], |a, now| a.dial(now, addr(1), 0, 0));
+    world.run_until(secs(1.0));
+    world.with_node(nodes[0], |a, _| {
+        let handle = a.out[0].0;
+        a.endpoint.send(handle, Class::Bulk, 7, vec![7; 30_000]);
+        a.endpoint.send(handle, Class::Bulk, 8, vec![8; 10_000]);
+    });
+    world.run_until(secs(1.5));
+    world.with_node(nodes[0], |a, _| {
+        let handle = a.out[0].0;
+        assert!(a.endpoint.is_in_flight(handle, 7) && !a.endpoint.is_in_flight(handle, 8));
+        a.endpoint.abandon(handle, 7);
+    });
+    world.run_until(secs(4.0));
+    let got = &world.node(nodes[1]).received;
+    assert!(got.len() == 1 && got[0].1 == [8; 10_000], "{} messages", got.len());
+    assert!(!world.node(nodes[0]).endpoint.is_in_flight(world.node(nodes[0]).out[0].0, 7));
+}
+
+/// One machine alone, fed by hand.
+fn alone() -> (Endpoint, Instant, SocketAddr) {
+    (Endpoint::new(Config::default(), Rng::from_seed(1)), secs(5.0), addr(3))
+}
+
+#[test]
+fn random_bytes_get_silence() {
+    let (mut endpoint, now, stranger) = alone();
+    let mut rng = Rng::from_seed(9);
+    for len in 0..1_500 {
+        let mut datagram = vec![0; len];
+        rng.fill(&mut datagram);
+        assert_eq!(endpoint.handle_datagram(now, stranger, &datagram), None);
+    }
+    assert_eq!(endpoint.poll_transmit(now, &mut Vec::new()), None);
+    assert_eq!(endpoint.dropped().undecodable, 1_500);
+}
+
+#[test]
+fn a_stranger_gets_no_state_and_no_more_bytes_than_it_sent() {
+    use super::cookie::Cookie;
+    use super::handshake::Hello;
+    use super::packet::{self, ConnectionId, Header, Kind};
+
+    let (mut endpoint, now, stranger) = alone();
+    for kind in [Kind::Hello, Kind::Retry, Kind::Welcome, Kind::Data, Kind::Close] {
+        for len in [0, 1, 40, 1_000] {
+            let mut datagram = Vec::new();
+            packet::begin(&mut datagram, Header { kind, connection: ConnectionId(len as u64), number: 7 });
+            if kind == Kind::Hello {
+                Hello { cookie: None, receive_window: 0, datagram_size: 0, sent: 0 }.encode(&mut datagram);
+            }
+            datagram.resize(datagram.len() + len, 0);
+            packet::seal(&mut datagram);
+            endpoint.handle_datagram(now, stranger, &datagram);
+            let mut answer = Vec::new();
+            let mut answered = 0;
+            while endpoint.poll_transmit(now, &mut answer).is_some() {
+                answered += answer.len();
+            }
+            assert!(answered <= datagram.len(), "{kind:?} of {} B: {answered} B", datagram.len());
+            assert_eq!((answered > 0) && kind == Kind::Hello, kind == Kind::Hello);
+        }
+    }
+    assert_eq!(endpoint.connection_count(), 0);
+    // A cookie made up by the stranger is no better than none.
+    let cookie = Cookie::decode(&mut crate::coding::Reader::new(&[5; 20])).ok();
+    let mut datagram = Vec::new();
+    packet::begin(&mut datagram, Header { kind: Kind::Hello, connection: ConnectionId(9), number: 7 });
+    Hello { cookie, receive_window: 0, datagram_size: 0, sent: 0 }.encode(&mut datagram);
+    packet::seal(&mut datagram);
+    endpoint.handle_datagram(now, stranger, &datagram);
+    assert_eq!(endpoint.connection_count(), 0);
+}
