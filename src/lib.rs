@@ -18,3 +18,4 @@ pub mod units;
 pub use error::{Error, Result};
 pub use fid::{Fid, ParseFidError};
 pub use proxy::Proxy;
+pub use tracker::Tracker;

@@ -4,8 +4,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::name::FileName;
 use crate::Fid;
+use crate::name::FileName;
 use crate::rand::Rng;
 use crate::rudp::packet::ConnectionId;
 use crate::time::{Duration, Instant};

@@ -8,9 +8,9 @@ use std::collections::{BTreeMap, VecDeque};
 use std::net::SocketAddr;
 
 use super::agenda::{Agenda, Task};
-use super::name::FileName;
 use super::protocol::{Announcement, FoundFile, Holder, Refusal, Request, Response, canonical};
 use crate::Fid;
+use crate::name::FileName;
 use crate::rand::Rng;
 use crate::rudp::cookie::Cookie;
 use crate::rudp::packet::{ConnectionId, Header, Kind};

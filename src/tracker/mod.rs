@@ -9,7 +9,6 @@
 //! | module | duty |
 //! |---|---|
 //! | [`protocol`] | what goes over the wire |
-//! | [`name`](FileName) | which names can be |
 //! | [`registry`] | who holds what, until when; caps |
 //! | [`handout`] | whom to name to an asker |
 //! | `outbox` | answers in front of a slow uplink |
@@ -79,17 +78,17 @@
 mod agenda;
 pub mod announcer;
 pub mod handout;
-mod name;
 mod outbox;
 pub mod protocol;
 pub mod registry;
 pub mod server;
+mod service;
 
 pub use announcer::{Announcer, Event};
-pub use name::{FileName, InvalidName};
 pub use protocol::{COMPLETE, FoundFile, Holder, Refusal};
 pub use registry::Limits;
 pub use server::{Counters, Server};
+pub use service::Tracker;
 
 #[cfg(test)]
 mod tests;

@@ -5,9 +5,9 @@
 
 use std::net::SocketAddr;
 
-use super::name::FileName;
 use crate::Fid;
 use crate::coding::{Malformed, Reader, Writer};
+use crate::name::FileName;
 use crate::rudp::cookie::Cookie;
 use crate::rudp::packet::{self, ConnectionId, HEADER_LEN, Header, Kind};
 
@@ -346,8 +346,7 @@ fn decode_text<'a>(reader: &mut Reader<'a>) -> Result<&'a [u8], Malformed> {
 }
 
 fn checked_name(text: &[u8]) -> Result<FileName, Refusal> {
-    let text = std::str::from_utf8(text).map_err(|_| Refusal::Name)?;
-    FileName::new(text).map_err(|_| Refusal::Name)
+    FileName::from_bytes(text).map_err(|_| Refusal::Name)
 }
 
 fn decode_fid(reader: &mut Reader<'_>) -> Result<Fid, Malformed> {

@@ -6,9 +6,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 
-use super::name::FileName;
 use super::protocol::{Announcement, FoundFile, Holder, MAX_FOUND, Refusal};
 use crate::Fid;
+use crate::name::FileName;
 use crate::time::{Duration, Instant};
 
 /// What a registry holds at most. The defaults come to about 100 MB at the very worst.

@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use super::*;
 use crate::Fid;
 use crate::machine::Machine;
+use crate::name::FileName;
 use crate::proxy::shaper::Shaper;
 use crate::rand::Rng;
 use crate::rudp::packet;

@@ -1,3 +1,5 @@
+//! The announcer in dialogue with a server next to it: what is asked when, and what answers do. No link between them.
+
 use super::*;
 use crate::machine::Machine;
 use crate::rudp::packet;

@@ -1,3 +1,5 @@
+//! The codec there and back, cut, lengthened and fed with noise. No machine is at work here.
+
 use super::*;
 use crate::rand::Rng;
 use crate::rudp::cookie::CookieJar;

@@ -1,3 +1,5 @@
+//! The registry called directly: leases, names, caps, and its invariant under random calls.
+
 use super::*;
 use crate::rand::Rng;
 use crate::tracker::protocol::COMPLETE;

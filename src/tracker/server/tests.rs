@@ -1,8 +1,10 @@
+//! The server in dialogue: datagrams in, datagrams out, with an uplink that is never busy.
+
 use super::*;
+use crate::name::FileName;
 use crate::rudp::cookie::Cookie;
 use crate::rudp::packet::HEADER_LEN;
 use crate::time::Duration;
-use crate::tracker::name::FileName;
 use crate::tracker::protocol::{COMPLETE, Holder, MAX_DATAGRAM, Refusal};
 
 fn at(seconds: u64) -> Instant {
