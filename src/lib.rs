@@ -12,8 +12,10 @@ pub mod rand;
 pub mod rudp;
 pub mod sim;
 pub mod time;
+pub mod tracker;
 pub mod units;
 
 pub use error::{Error, Result};
 pub use fid::{Fid, ParseFidError};
 pub use proxy::Proxy;
+pub use tracker::Tracker;
