@@ -47,6 +47,14 @@ pub enum Error {
         /// For how long, s.
         seconds: u64,
     },
+    /// The tracker doesn't list this node as a holder.
+    #[error("the tracker refuses to list {fid}: {refusal}")]
+    Refused {
+        /// The file in question.
+        fid: Fid,
+        /// What it said.
+        refusal: String,
+    },
     /// The server gave no answer.
     #[error(
         "the server at {addr} gave no answer in {seconds} s: see that it is running and that the address is right"

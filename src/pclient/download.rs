@@ -427,6 +427,17 @@ impl Download {
         cancels
     }
 
+    /// All is there: takes back whatever is still under way.
+    pub fn give_up_all(&mut self, peers: &mut Peers) -> Vec<(Handle, Ask)> {
+        let mut cancels = Vec::new();
+        for (&key, peer) in peers.iter_mut() {
+            peer.source.outstanding = 0;
+            cancels
+                .extend(peer.source.requests.drain(..).map(|request| (key, Ask::Cancel { id: request.id })));
+        }
+        cancels
+    }
+
     /// A source gives back `credits` credits.
     pub fn on_none(&mut self, now: Instant, peers: &mut Peers, key: Handle, first: u64, credits: u64) {
         let source = &mut peers.get_mut(&key).expect("only peers answer").source;

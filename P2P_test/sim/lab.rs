@@ -1,0 +1,224 @@
+//! A swarm in the simulated world: a tracker and the very nodes that users run, on shaped links.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use swarmcast::Fid;
+use swarmcast::machine::Machine;
+use swarmcast::pclient::manifest::Manifest;
+use swarmcast::pclient::node::{Config, Event, Node};
+use swarmcast::pclient::storage::{MemoryStorage, Storage};
+use swarmcast::rand::Rng;
+use swarmcast::sim::{Faults, LinkConfig, NodeId, World};
+use swarmcast::time::{Duration, Instant};
+use swarmcast::tracker::{Limits, Server};
+use swarmcast::units::Rate;
+
+/// Who takes part in a world.
+pub enum Actor {
+    Tracker(Server),
+    Peer(Box<Peer>),
+}
+
+/// A node, and what it told its owner.
+pub struct Peer {
+    pub node: Node,
+    pub events: Vec<(Instant, Event)>,
+}
+
+impl Peer {
+    fn collect(&mut self, now: Instant) {
+        while let Some(event) = self.node.poll_event() {
+            self.events.push((now, event));
+        }
+    }
+}
+
+impl Machine for Actor {
+    fn handle_datagram(&mut self, now: Instant, from: SocketAddr, datagram: &[u8]) {
+        match self {
+            Actor::Tracker(server) => server.handle_datagram(now, from, datagram),
+            Actor::Peer(peer) => {
+                peer.node.handle_datagram(now, from, datagram);
+                peer.collect(now);
+            }
+        }
+    }
+
+    fn handle_timeout(&mut self, now: Instant) {
+        match self {
+            Actor::Tracker(server) => server.handle_timeout(now),
+            Actor::Peer(peer) => {
+                peer.node.handle_timeout(now);
+                peer.collect(now);
+            }
+        }
+    }
+
+    fn poll_transmit(&mut self, now: Instant, buf: &mut Vec<u8>) -> Option<SocketAddr> {
+        match self {
+            Actor::Tracker(server) => server.poll_transmit(now, buf),
+            Actor::Peer(peer) => {
+                let to = peer.node.poll_transmit(now, buf);
+                peer.collect(now);
+                to
+            }
+        }
+    }
+
+    fn poll_timeout(&self) -> Option<(Instant, &'static str)> {
+        match self {
+            Actor::Tracker(server) => server.poll_timeout(),
+            Actor::Peer(peer) => peer.node.poll_timeout(),
+        }
+    }
+}
+
+/// The rate at which the course runs its tracker, B/s.
+const TRACKER_RATE: u64 = 10_000;
+
+/// A world with a tracker, and the file that is to be shared in it.
+pub struct Lab {
+    pub world: World<Actor>,
+    pub content: Arc<Vec<u8>>,
+    pub fid: Fid,
+    seed: u64,
+    tracker: SocketAddr,
+    config: Config,
+    peers: u8,
+}
+
+/// Up and down, B/s.
+pub type Rates = (u64, u64);
+
+impl Lab {
+    /// A world of this seed with a file of `size` B.
+    pub fn new(seed: u64, size: usize, faults: Faults) -> Lab {
+        let mut world = World::new(seed, faults);
+        let tracker: SocketAddr = "10.0.0.1:10086".parse().expect("an address");
+        let server = Server::new(world.fork_rng(), Rate::new(TRACKER_RATE), Limits::default());
+        world.add_node(tracker, Actor::Tracker(server), link((TRACKER_RATE, TRACKER_RATE), Lab::LATENCY));
+        let mut content = vec![0; size];
+        Rng::from_seed(seed ^ 0x5eed).fill(&mut content);
+        let fid = Fid::of(&content);
+        Lab { world, content: Arc::new(content), fid, seed, tracker, config: Config::default(), peers: 0 }
+    }
+
+    /// One way, at each end of a path.
+    pub const LATENCY: Duration = Duration::from_micros(50);
+
+    /// Adds a peer that does nothing yet.
+    pub fn add(&mut self, rates: Rates) -> NodeId {
+        self.peers += 1;
+        let addr = SocketAddr::from(([10, 0, 1, self.peers], 7000));
+        let peer = self.new_peer();
+        self.world.add_node(addr, Actor::Peer(peer), link(rates, Lab::LATENCY))
+    }
+
+    fn new_peer(&mut self) -> Box<Peer> {
+        let node = Node::new(self.config.clone(), self.tracker, self.world.fork_rng());
+        Box::new(Peer { node, events: Vec::new() })
+    }
+
+    /// Crashes a peer and starts it again without a memory.
+    pub fn restart(&mut self, id: NodeId) {
+        if self.world.is_alive(id) {
+            self.world.crash(id);
+        }
+        let peer = self.new_peer();
+        self.world.restart(id, Actor::Peer(peer));
+    }
+
+    /// Has a peer share the file.
+    pub fn share(&mut self, id: NodeId) {
+        let content = self.content.clone();
+        self.with(id, |node, now| {
+            let storage = MemoryStorage::from(content.to_vec());
+            node.share(now, None, Manifest::of(&content), Box::new(storage));
+        });
+    }
+
+    /// Has a peer fetch the file.
+    pub fn fetch(&mut self, id: NodeId) {
+        let fid = self.fid;
+        self.with(id, |node, now| {
+            let make = |size| {
+                let storage = MemoryStorage::with_size(size).map_err(swarmcast::Error::Io)?;
+                Ok(Box::new(storage) as Box<dyn Storage>)
+            };
+            node.fetch(now, fid, Box::new(make));
+        });
+    }
+
+    /// Gives a command to a peer.
+    pub fn with<R>(&mut self, id: NodeId, command: impl FnOnce(&mut Node, Instant) -> R) -> R {
+        self.world.with_node(id, |actor, now| {
+            let Actor::Peer(peer) = actor else { panic!("not a peer") };
+            let result = command(&mut peer.node, now);
+            peer.collect(now);
+            result
+        })
+    }
+
+    pub fn peer(&self, id: NodeId) -> &Peer {
+        let Actor::Peer(peer) = self.world.node(id) else { panic!("not a peer") };
+        peer
+    }
+
+    /// When a peer had all of the file.
+    pub fn done_at(&self, id: NodeId) -> Option<Instant> {
+        let events = &self.peer(id).events;
+        events.iter().find(|(_, event)| matches!(event, Event::Downloaded(_))).map(|&(at, _)| at)
+    }
+
+    /// Runs until all of `ids` are done; false if that takes longer than `limit`.
+    pub fn run_until_done(&mut self, ids: &[NodeId], limit: Duration) -> bool {
+        let (ids, mut waiting) = (ids.to_vec(), ids.len());
+        let deadline = self.world.now() + limit;
+        self.world.run_while(deadline, move |world| {
+            let done = |id: &NodeId| {
+                let Actor::Peer(peer) = world.node(*id) else { return false };
+                peer.events.iter().any(|(_, event)| matches!(event, Event::Downloaded(_)))
+            };
+            while waiting > 0 && done(&ids[waiting - 1]) {
+                waiting -= 1;
+            }
+            waiting > 0
+        })
+    }
+
+    /// Checks that a peer holds the file byte for byte.
+    pub fn assert_content(&self, id: NodeId) {
+        let swarm = self.peer(id).node.swarm(self.fid).expect("a finished peer shares the file");
+        let held = swarm.read_all().expect("a finished peer has all").expect("memory can be read");
+        assert!(held == *self.content, "node {} holds other bytes; {}", id.index(), self.replay());
+    }
+
+    /// What to type to see this run again.
+    pub fn replay(&self) -> String {
+        format!("replay with SEED={} cargo test --test sim -- --nocapture one_seed", self.seed)
+    }
+
+    /// Of each peer: when it was done, what it sent and received, and what arrived twice.
+    pub fn print(&self, ids: &[NodeId]) {
+        for &id in ids {
+            let stats = self.world.stats(id);
+            let size = self.content.len() as f64;
+            let swarm = self.peer(id).node.swarm(self.fid);
+            println!(
+                "  node {:>3}: done {:>10}  sent {:.3} F  received {:.3} F  twice {:.4} F  queues {:?} up, {:?} down",
+                id.index(),
+                self.done_at(id).map_or("never".into(), |at| format!("{:.3} s", at.as_secs_f64())),
+                stats.bytes_sent as f64 / size,
+                stats.bytes_received as f64 / size,
+                swarm.map_or(0, |swarm| swarm.duplicate_bytes()) as f64 / size,
+                stats.max_queue_up,
+                stats.max_queue_down,
+            );
+        }
+    }
+}
+
+fn link((up, down): Rates, latency: Duration) -> LinkConfig {
+    LinkConfig { up: Rate::new(up), down: Rate::new(down), latency, ..LinkConfig::default() }
+}

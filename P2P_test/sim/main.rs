@@ -1,0 +1,6 @@
+//! The swarm in the simulated world: how close it comes to the fluid bound, and that it survives every fault.
+//!
+//! Simulated time is exact, whatever the machine is busy with; a failing seed prints the command that replays it.
+
+mod lab;
+mod speed;

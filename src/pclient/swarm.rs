@@ -1,0 +1,729 @@
+//! One file and all peers that take part in it, at one node.
+//!
+//! Puts the halves together: what to ask for ([`super::download`]), what to send ([`super::upload`]), where the bytes
+//! lie ([`super::storage`]). Knows connections by their handle only; what it wants said goes into an outbox.
+
+use std::collections::BTreeSet;
+use std::net::SocketAddr;
+
+use super::download::{Arrival, Ask, Download, Peers, block_len};
+use super::manifest::Manifest;
+use super::manifest_fetch::{ManifestFetch, Part};
+use super::message::{self, BLOCK_LEN, MAX_HASHES, MAX_HAVES, Message};
+use super::peer::{Announced, Peer, Target, Wanted, What};
+use super::pieces::{Bitfield, Lengths, PieceIndex};
+use super::rate::RateMeter;
+use super::storage::Storage;
+use super::upload::{Next, Upload};
+use crate::name::FileName;
+use crate::rand::Rng;
+use crate::rudp::{Class, Handle};
+use crate::time::{Duration, Instant};
+use crate::{Error, Fid};
+
+/// Announcements are gathered for this long, or for less while the uplink has nothing else to do.
+const HAVE_INTERVAL: Duration = Duration::from_millis(100);
+const HAVE_INTERVAL_IDLE: Duration = Duration::from_millis(20);
+/// And for longer where they would take more than their share of what this node sends.
+const HAVE_INTERVAL_MAX: Duration = Duration::from_secs(1);
+const HAVE_SHARE: f64 = 0.02;
+/// What an announcement costs on the wire, B.
+const HAVE_COST: f64 = 45.0;
+/// Sources want to know what has spread, but not that soon.
+const HAVE_INTERVAL_SOURCE: Duration = Duration::from_millis(500);
+/// How often a receiver looks whether somebody is idle, silent or due for credits again.
+const TICK: Duration = Duration::from_millis(50);
+
+/// Makes the place for a file of the size that has been proved, B.
+pub type MakeStorage = Box<dyn FnOnce(u64) -> Result<Box<dyn Storage>, Error> + Send>;
+
+/// What a swarm has to tell its node.
+#[derive(Debug)]
+pub enum Notice {
+    /// All is there, verified and stored.
+    Complete,
+    /// It can't go on.
+    Failed(Error),
+    /// This peer gave what can't be explained by any fault of the network.
+    Ban(SocketAddr),
+}
+
+/// How far a download is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Progress {
+    /// Verified so far, B.
+    pub verified: u64,
+    /// The file's size, B; `None` until it has been proved.
+    pub size: Option<u64>,
+    /// Peers that take part.
+    pub peers: usize,
+}
+
+struct Content {
+    manifest: Manifest,
+    storage: Box<dyn Storage>,
+    upload: Upload,
+}
+
+/// One file at one node.
+pub struct Swarm {
+    fid: Fid,
+    name: Option<FileName>,
+    /// What this node calls the file on every connection, and its tag there.
+    number: u32,
+    rng: Rng,
+    content: Option<Content>,
+    make_storage: Option<MakeStorage>,
+    /// What is missing; `None` for a source.
+    download: Option<Download>,
+    fetch: Option<ManifestFetch>,
+    peers: Peers,
+    banned: BTreeSet<SocketAddr>,
+    sending: RateMeter,
+    tick: Option<Instant>,
+    have_due: Option<Instant>,
+    last_have: Instant,
+    last_source_have: Instant,
+    last_progress: Instant,
+    outbox: Vec<(Handle, Class, Vec<u8>)>,
+    notices: Vec<Notice>,
+}
+
+impl Swarm {
+    /// A file that is there and shared.
+    pub fn share(
+        number: u32,
+        name: Option<FileName>,
+        manifest: Manifest,
+        storage: Box<dyn Storage>,
+        rng: Rng,
+        now: Instant,
+    ) -> Swarm {
+        let mut swarm = Swarm::new(number, manifest.fid(), rng, now);
+        swarm.name = name;
+        let upload = Upload::new(manifest.lengths());
+        swarm.content = Some(Content { manifest, storage, upload });
+        swarm
+    }
+
+    /// A file that is to be fetched into what `make_storage` will make.
+    pub fn fetch(number: u32, fid: Fid, make_storage: MakeStorage, rng: Rng, now: Instant) -> Swarm {
+        let mut swarm = Swarm::new(number, fid, rng, now);
+        swarm.make_storage = Some(make_storage);
+        swarm.tick = Some(now);
+        swarm
+    }
+
+    fn new(number: u32, fid: Fid, rng: Rng, now: Instant) -> Swarm {
+        Swarm {
+            fid,
+            name: None,
+            number,
+            rng,
+            content: None,
+            make_storage: None,
+            download: None,
+            fetch: None,
+            peers: Peers::new(),
+            banned: BTreeSet::new(),
+            sending: RateMeter::new(now),
+            tick: None,
+            have_due: None,
+            last_have: now,
+            last_source_have: now,
+            last_progress: now,
+            outbox: Vec::new(),
+            notices: Vec::new(),
+        }
+    }
+
+    /// The file.
+    pub fn fid(&self) -> Fid {
+        self.fid
+    }
+
+    /// The name under which it is shared here.
+    pub fn name(&self) -> Option<&FileName> {
+        self.name.as_ref()
+    }
+
+    /// This node's number for the file.
+    pub fn number(&self) -> u32 {
+        self.number
+    }
+
+    /// Whether all of it is there.
+    pub fn is_complete(&self) -> bool {
+        self.content.is_some() && self.download.as_ref().is_none_or(|download| download.have().is_complete())
+    }
+
+    /// When something new was last verified, or the download began.
+    pub fn last_progress(&self) -> Instant {
+        self.last_progress
+    }
+
+    /// The size, once it is known, B.
+    pub fn size(&self) -> Option<u64> {
+        self.content.as_ref().map(|content| content.manifest.lengths().size())
+    }
+
+    /// How far it is.
+    pub fn progress(&self) -> Progress {
+        let size = self.size();
+        let verified = match (&self.download, size) {
+            (Some(download), Some(size)) => {
+                let full =
+                    self.content.as_ref().map_or(0, |content| content.manifest.lengths().full_piece_len());
+                (u64::from(download.have().count()) * u64::from(full)).min(size)
+            }
+            (None, Some(size)) => size,
+            (_, None) => 0,
+        };
+        Progress { verified, size, peers: self.peers.len() }
+    }
+
+    /// Payload that arrived twice, B.
+    pub fn duplicate_bytes(&self) -> u64 {
+        self.download.as_ref().map_or(0, |download| download.duplicate_bytes)
+    }
+
+    /// Who takes part.
+    pub fn peers(&self) -> &Peers {
+        &self.peers
+    }
+
+    /// Whether nothing is to be taken from this address any more.
+    pub fn is_banned(&self, addr: SocketAddr) -> bool {
+        self.banned.contains(&addr)
+    }
+
+    /// Whether this peer owes us something, so that its silence matters.
+    pub fn expects(&self, key: Handle) -> bool {
+        self.fetch.as_ref().is_some_and(|fetch| fetch.from == key)
+            || self.peers.get(&key).is_some_and(|peer| !peer.source.requests.is_empty())
+    }
+
+    /// The whole content, if it is there.
+    ///
+    /// # Errors
+    /// Those of the storage.
+    pub fn read_all(&self) -> Option<std::io::Result<Vec<u8>>> {
+        let content = self.content.as_ref().filter(|_| self.is_complete())?;
+        let mut data = vec![0; usize::try_from(content.manifest.lengths().size()).ok()?];
+        Some(content.storage.read_at(0, &mut data).map(|()| data))
+    }
+
+    /// Takes the messages that are to be sent.
+    pub fn take_outbox(&mut self) -> Vec<(Handle, Class, Vec<u8>)> {
+        std::mem::take(&mut self.outbox)
+    }
+
+    /// Takes what the node has to know.
+    pub fn take_notices(&mut self) -> Vec<Notice> {
+        std::mem::take(&mut self.notices)
+    }
+
+    /// The message that introduces the file on a connection.
+    pub fn open_message(&self) -> Message<'static> {
+        Message::Open {
+            channel: self.number.into(),
+            fid: self.fid,
+            has_manifest: self.content.is_some(),
+            is_complete: self.is_complete(),
+        }
+    }
+
+    fn say(&mut self, to: Handle, message: &Message<'_>) {
+        self.outbox.push((to, Class::Control, message.encode()));
+    }
+
+    /// A peer takes part, or says so again because a flag came true.
+    pub fn on_open(
+        &mut self,
+        now: Instant,
+        key: Handle,
+        remote: SocketAddr,
+        channel: u64,
+        has_manifest: bool,
+        is_complete: bool,
+    ) {
+        if self.is_banned(remote) {
+            return;
+        }
+        let lengths = self.content.as_ref().map(|content| content.manifest.lengths());
+        if let Some(peer) = self.peers.get_mut(&key) {
+            peer.has_manifest |= has_manifest;
+        } else {
+            let mut peer = Peer::new(remote, channel, now);
+            peer.has_manifest = has_manifest;
+            peer.began_complete = is_complete;
+            if is_complete {
+                peer.pieces.set_complete(None);
+            }
+            self.introduce_pieces(key);
+            self.peers.insert(key, peer);
+            if let Some(lengths) = lengths {
+                self.understand_peer(key, &lengths);
+            }
+        }
+        self.advance_fetch(now);
+        self.refill(now, key);
+    }
+
+    /// Tells a newcomer what is here, if its open doesn't say it all.
+    fn introduce_pieces(&mut self, key: Handle) {
+        if let Some(download) = &self.download
+            && !self.is_complete()
+            && download.have().count() > 0
+        {
+            let bytes = download.have().to_bytes();
+            self.say(key, &Message::Bitfield { channel: self.number.into(), bytes: &bytes });
+        }
+    }
+
+    /// Makes sense of what a peer has announced, now that the lengths are known; a peer that makes none is dropped.
+    fn understand_peer(&mut self, key: Handle, lengths: &Lengths) {
+        let Some(peer) = self.peers.get_mut(&key) else { return };
+        if !peer.pieces.understand(lengths) {
+            self.ban(key);
+            return;
+        }
+        if let Some(download) = &mut self.download {
+            download.count_peer(&self.peers, key);
+        }
+    }
+
+    /// A peer no longer takes part, or its connection is gone.
+    pub fn remove_peer(&mut self, now: Instant, key: Handle) {
+        let Some(peer) = self.peers.remove(&key) else { return };
+        if let Some(content) = &mut self.content {
+            content.upload.remove_peer(key, &peer);
+        }
+        if let Some(download) = &mut self.download {
+            download.remove_peer(&self.peers, key, peer);
+        }
+        if self.fetch.as_ref().is_some_and(|fetch| fetch.from == key) {
+            self.fetch = None;
+            self.advance_fetch(now);
+        }
+        self.refill_all(now);
+    }
+
+    fn ban(&mut self, key: Handle) {
+        if let Some(peer) = self.peers.get(&key) {
+            log::warn!("{} gave what can't be part of {}: banned", peer.remote, self.fid.short());
+            self.banned.insert(peer.remote);
+            self.notices.push(Notice::Ban(peer.remote));
+        }
+    }
+
+    /// Asks somebody for the manifest, unless it is here or under way.
+    fn advance_fetch(&mut self, now: Instant) {
+        if self.content.is_some() {
+            return;
+        }
+        if let Some(fetch) = &self.fetch {
+            if !fetch.is_stale(now) {
+                return;
+            }
+            let silent = fetch.from;
+            self.fetch = None;
+            // It gets a second chance when nobody else has the manifest.
+            if let Some(peer) = self.peers.get_mut(&silent) {
+                peer.source.refusals += 1;
+            }
+        }
+        let holders = self.peers.iter().filter(|(_, peer)| peer.has_manifest);
+        // A relay before a source, whose uplink is precious.
+        let rank = |peer: &Peer, draw: u64| (peer.source.refusals, peer.began_complete, draw);
+        let rng = &mut self.rng;
+        let choice = holders.map(|(&key, peer)| (rank(peer, rng.u64()), key)).min();
+        if let Some((_, from)) = choice {
+            self.fetch = Some(ManifestFetch::new(from, now));
+            self.say(from, &Message::AskManifest { channel: self.number.into(), first: 0 });
+        }
+    }
+
+    /// Takes in a message of a peer that takes part.
+    pub fn on_message(&mut self, now: Instant, key: Handle, message: &Message<'_>) {
+        match *message {
+            Message::AskManifest { first, .. } => self.give_manifest(key, first),
+            Message::Manifest { size, proof, first, hashes, .. } => {
+                self.on_manifest_part(now, key, size, proof, first, hashes);
+            }
+            Message::Bitfield { bytes, .. } => self.on_bitfield(now, key, bytes),
+            Message::Have { ref pieces, .. } => self.on_haves(now, key, pieces),
+            Message::Request { id, piece, first, count, .. } => self.on_request(key, id, piece, first, count),
+            Message::Any { id, credits, residue, modulus, .. } => {
+                self.on_any(key, id, credits, residue, modulus)
+            }
+            Message::Cancel { id, .. } => {
+                if let Some(content) = &mut self.content {
+                    content.upload.cancel(&mut self.peers, key, id);
+                }
+            }
+            Message::None { id, credits, .. } => {
+                if let Some(download) = &mut self.download {
+                    download.on_none(now, &mut self.peers, key, id, credits);
+                }
+                self.refill(now, key);
+            }
+            Message::Reject { id, .. } => {
+                if let Some(download) = &mut self.download {
+                    download.on_reject(&mut self.peers, key, id);
+                }
+            }
+            Message::Block { id, piece, block, data, .. } => {
+                self.on_block(now, key, id, (piece, block), data)
+            }
+            Message::Hello { .. } | Message::Open { .. } | Message::Shut { .. } | Message::Refuse { .. } => {
+                unreachable!("the node's business")
+            }
+        }
+    }
+
+    fn give_manifest(&mut self, key: Handle, first: u64) {
+        let Some(content) = &self.content else { return };
+        let manifest = &content.manifest;
+        let Some(rest) = usize::try_from(first).ok().and_then(|first| manifest.hashes().get(first..)) else {
+            return;
+        };
+        // The size and its proof are told once, with the first part.
+        let proof = if first == 0 { manifest.size_proof().to_bytes() } else { Vec::new() };
+        let message = Message::Manifest {
+            channel: self.number.into(),
+            size: manifest.lengths().size(),
+            proof: &proof,
+            first,
+            hashes: &rest[..rest.len().min(MAX_HASHES)],
+        };
+        self.outbox.push((key, Class::Bulk, message.encode()));
+    }
+
+    fn on_manifest_part(
+        &mut self,
+        now: Instant,
+        key: Handle,
+        size: u64,
+        proof: &[u8],
+        first: u64,
+        hashes: &[[u8; 32]],
+    ) {
+        let Some(fetch) = self.fetch.as_mut().filter(|fetch| fetch.from == key) else { return };
+        match fetch.on_part(now, self.fid, size, proof, first, hashes) {
+            Part::AskFrom(first) => {
+                self.say(key, &Message::AskManifest { channel: self.number.into(), first })
+            }
+            Part::Stale => {}
+            Part::Whole(manifest) => {
+                self.fetch = None;
+                self.begin(now, manifest);
+            }
+            Part::Lie(error) => {
+                log::warn!("manifest of {}: {error}", self.fid.short());
+                self.fetch = None;
+                self.ban(key);
+                self.advance_fetch(now);
+            }
+        }
+    }
+
+    /// The manifest is here: the content can be fetched.
+    fn begin(&mut self, now: Instant, manifest: Manifest) {
+        let lengths = manifest.lengths();
+        let Some(make_storage) = self.make_storage.take() else { return };
+        let storage = match make_storage(lengths.size()) {
+            Ok(storage) => storage,
+            Err(error) => return self.notices.push(Notice::Failed(error)),
+        };
+        self.download = Some(Download::new(lengths, Bitfield::new(&lengths)));
+        self.content = Some(Content { manifest, storage, upload: Upload::new(lengths) });
+        self.last_progress = now;
+        let keys: Vec<Handle> = self.peers.keys().copied().collect();
+        let open = self.open_message();
+        for key in keys {
+            self.say(key, &open);
+            self.understand_peer(key, &lengths);
+        }
+        if self.is_complete() {
+            self.complete();
+        } else {
+            self.refill_all(now);
+        }
+    }
+
+    fn on_bitfield(&mut self, now: Instant, key: Handle, bytes: &[u8]) {
+        let Some(peer) = self.peers.get_mut(&key) else { return };
+        if let Announced::Early { bytes: early, .. } = &mut peer.pieces {
+            *early = Some(bytes.to_vec());
+            return;
+        }
+        let Some(lengths) = self.content.as_ref().map(|content| content.manifest.lengths()) else { return };
+        let Ok(pieces) = Bitfield::from_bytes(&lengths, bytes) else { return self.ban(key) };
+        let pieces: Vec<u64> = pieces.iter().map(|piece| piece.get().into()).collect();
+        self.on_haves(now, key, &pieces);
+    }
+
+    fn on_haves(&mut self, now: Instant, key: Handle, pieces: &[u64]) {
+        let Some(content) = &mut self.content else {
+            if let Some(peer) = self.peers.get_mut(&key) {
+                peer.pieces.note_early(pieces);
+            }
+            return;
+        };
+        let lengths = content.manifest.lengths();
+        for &piece in pieces {
+            let Some(piece) = lengths.piece(piece) else { return self.ban(key) };
+            let Some(peer) = self.peers.get_mut(&key) else { return };
+            let Announced::Known(known) = &mut peer.pieces else { return };
+            if known.set(piece) {
+                peer.haves.retain(|&have| have != piece);
+                if let Some(download) = &mut self.download {
+                    download.count_piece(peer, piece);
+                }
+                content.upload.on_announced(&mut self.peers, key, piece);
+            }
+        }
+        self.refill(now, key);
+    }
+
+    fn on_request(&mut self, key: Handle, id: u64, piece: u64, first: u64, count: u64) {
+        let target = self.checked_target(piece, first, count);
+        let served = target.is_some_and(|target| self.want(key, Wanted { id, what: What::Blocks(target) }));
+        if !served {
+            self.say(key, &Message::Reject { channel: self.number.into(), id });
+        }
+    }
+
+    /// The blocks of a request, if they exist and are here.
+    fn checked_target(&self, piece: u64, first: u64, count: u64) -> Option<Target> {
+        let lengths = self.content.as_ref()?.manifest.lengths();
+        let piece = lengths.piece(piece)?;
+        let end = first.checked_add(count)?;
+        let blocks = u64::from(super::download::block_count(&lengths, piece));
+        (self.has(piece) && count > 0 && end <= blocks)
+            .then_some(Target { piece, blocks: first as u32..end as u32 })
+    }
+
+    fn on_any(&mut self, key: Handle, id: u64, credits: u64, residue: u64, modulus: u64) {
+        // Relays choose nothing: they would choose alike.
+        let class = u32::try_from(residue).ok().zip(u32::try_from(modulus).ok());
+        let class = class.filter(|(residue, modulus)| residue < modulus && self.is_complete());
+        let Some((residue, modulus)) = class else {
+            return self.say(key, &Message::None { channel: self.number.into(), id, credits });
+        };
+        for id in id..id.saturating_add(credits) {
+            if !self.want(key, Wanted { id, what: What::Any { residue, modulus } }) {
+                return;
+            }
+        }
+    }
+
+    fn want(&mut self, key: Handle, wanted: Wanted) -> bool {
+        let (Some(content), Some(peer)) = (&mut self.content, self.peers.get_mut(&key)) else { return false };
+        let accepted = content.upload.want(peer, wanted);
+        if !accepted {
+            self.ban(key);
+        }
+        accepted
+    }
+
+    fn has(&self, piece: PieceIndex) -> bool {
+        self.download.as_ref().is_none_or(|download| download.have().get(piece))
+    }
+
+    fn on_block(&mut self, now: Instant, key: Handle, id: u64, at: (u64, u64), data: &[u8]) {
+        let (Some(download), Some(_)) = (&mut self.download, self.peers.get(&key)) else { return };
+        match download.on_block(now, &mut self.peers, key, id, at, data) {
+            Arrival::Duplicate | Arrival::Partial => {}
+            Arrival::Nonsense => return self.ban(key),
+            Arrival::Whole { piece, data, givers } => self.on_whole_piece(now, piece, &data, &givers),
+        }
+        self.refill(now, key);
+    }
+
+    /// A piece has all its blocks: it counts only if it is what the manifest says.
+    fn on_whole_piece(&mut self, now: Instant, piece: PieceIndex, data: &[u8], givers: &[Handle]) {
+        let (Some(content), Some(download)) = (&mut self.content, &mut self.download) else { return };
+        if !content.manifest.verify_piece(piece, data) {
+            log::warn!("piece {} of {} doesn't verify", piece.get(), self.fid.short());
+            // One giver alone is proved a liar; of several, the next to give the whole piece will show.
+            if let [liar] = givers {
+                self.ban(*liar);
+            }
+            return;
+        }
+        let offset = content.manifest.lengths().piece_range(piece).start;
+        if let Err(source) = content.storage.write_at(offset, data) {
+            return self.notices.push(Notice::Failed(Error::Io(source)));
+        }
+        self.last_progress = now;
+        let cancels = download.on_verified(&mut self.peers, piece);
+        self.send_asks(cancels);
+        for peer in self.peers.values_mut() {
+            if peer.began_complete || !peer.has(piece) {
+                peer.haves.push(piece);
+            }
+        }
+        self.schedule_haves(now);
+        if self.is_complete() {
+            self.complete();
+        }
+    }
+
+    fn complete(&mut self) {
+        self.tick = None;
+        if let Some(download) = &mut self.download {
+            let cancels = download.give_up_all(&mut self.peers);
+            self.send_asks(cancels);
+        }
+        let finished = self.content.as_mut().map_or(Ok(()), |content| content.storage.finish());
+        self.notices.push(match finished {
+            Ok(()) => Notice::Complete,
+            Err(source) => Notice::Failed(Error::Io(source)),
+        });
+    }
+
+    /// Asks a source for more; one that has nothing to do for us may take over from a slower one.
+    fn refill(&mut self, now: Instant, key: Handle) {
+        let Some(download) = &mut self.download else { return };
+        let Some(peer) = self.peers.get(&key) else { return };
+        if !matches!(peer.pieces, Announced::Known(_)) {
+            return;
+        }
+        let asks = download.fill(now, &mut self.peers, key, &mut self.rng);
+        let mut asks: Vec<_> = asks.into_iter().map(|ask| (key, ask)).collect();
+        if asks.is_empty() {
+            asks = download.steal(now, &mut self.peers, key);
+        }
+        self.send_asks(asks);
+    }
+
+    fn refill_all(&mut self, now: Instant) {
+        let mut keys: Vec<Handle> = self.peers.keys().copied().collect();
+        self.rng.shuffle(&mut keys);
+        keys.into_iter().for_each(|key| self.refill(now, key));
+    }
+
+    fn send_asks(&mut self, asks: impl IntoIterator<Item = (Handle, Ask)>) {
+        let channel = self.number.into();
+        for (to, ask) in asks {
+            let message = match ask {
+                Ask::Blocks { id, target } => Message::Request {
+                    channel,
+                    id,
+                    piece: target.piece.get().into(),
+                    first: target.blocks.start.into(),
+                    count: (target.blocks.end - target.blocks.start).into(),
+                },
+                Ask::Any { id, credits, residue, modulus } => {
+                    Message::Any { channel, id, credits, residue, modulus }
+                }
+                Ask::Cancel { id } => Message::Cancel { channel, id },
+            };
+            self.say(to, &message);
+        }
+    }
+
+    /// The next block to send, with its receiver, given to whom one `may_go` at once.
+    pub fn next_block(&mut self, now: Instant, may_go: impl Fn(Handle) -> bool) -> Option<(Handle, Vec<u8>)> {
+        // Whoever began with the whole file is a source; a receiver that is done goes on relaying.
+        let is_source = self.download.is_none();
+        loop {
+            let content = self.content.as_mut()?;
+            match content.upload.next(&mut self.peers, is_source, &mut self.rng, &may_go)? {
+                Next::Refuse { to, first, credits } => {
+                    self.say(to, &Message::None { channel: self.number.into(), id: first, credits });
+                }
+                Next::Block(serve) => {
+                    let lengths = content.manifest.lengths();
+                    let len = block_len(&lengths, serve.piece, serve.block) as usize;
+                    let mut buf = Vec::with_capacity(len + 32);
+                    let (piece, block) = (serve.piece.get(), serve.block);
+                    message::block_header(&mut buf, self.number.into(), serve.id, piece.into(), block.into());
+                    let start = buf.len();
+                    buf.resize(start + len, 0);
+                    let offset =
+                        lengths.piece_range(serve.piece).start + u64::from(block) * u64::from(BLOCK_LEN);
+                    if let Err(source) = content.storage.read_at(offset, &mut buf[start..]) {
+                        self.notices.push(Notice::Failed(Error::Io(source)));
+                        return None;
+                    }
+                    self.sending.add(now, len as u64);
+                    return Some((serve.to, buf));
+                }
+            }
+        }
+    }
+
+    fn schedule_haves(&mut self, now: Instant) {
+        if self.have_due.is_some() {
+            return;
+        }
+        let is_busy =
+            self.peers.values().any(|peer| !peer.queue.wanted.is_empty() || peer.queue.serving.is_some());
+        let least = if is_busy { HAVE_INTERVAL } else { HAVE_INTERVAL_IDLE };
+        let cost = HAVE_COST * self.peers.len() as f64 / (HAVE_SHARE * self.sending.rate(now).max(1.0));
+        let affordable = if is_busy { Duration::from_secs_f64(cost.min(1e3)) } else { least };
+        self.have_due = Some(self.last_have + affordable.clamp(least, HAVE_INTERVAL_MAX));
+    }
+
+    fn flush_haves(&mut self, now: Instant) {
+        self.have_due = None;
+        self.last_have = now;
+        let to_sources = now.since(self.last_source_have) >= HAVE_INTERVAL_SOURCE || self.is_complete();
+        if to_sources {
+            self.last_source_have = now;
+        }
+        let mut later = false;
+        let channel = self.number.into();
+        for (&key, peer) in &mut self.peers {
+            if peer.haves.is_empty() || (peer.began_complete && !to_sources) {
+                later |= !peer.haves.is_empty();
+                continue;
+            }
+            for pieces in std::mem::take(&mut peer.haves).chunks(MAX_HAVES) {
+                let pieces = pieces.iter().map(|piece| piece.get().into()).collect();
+                self.outbox.push((key, Class::Control, Message::Have { channel, pieces }.encode()));
+            }
+        }
+        if later {
+            self.have_due = Some(self.last_source_have + HAVE_INTERVAL_SOURCE);
+        }
+    }
+
+    /// Does what is due.
+    pub fn handle_timeout(&mut self, now: Instant) {
+        if self.have_due.is_some_and(|due| due <= now) {
+            self.flush_haves(now);
+        }
+        if self.tick.is_some_and(|tick| tick <= now) {
+            self.tick = Some(now + TICK);
+            self.advance_fetch(now);
+            let keys: Vec<Handle> = self.peers.keys().copied().collect();
+            for key in keys {
+                if let Some(download) = &mut self.download {
+                    let asks = download.unstall(now, &mut self.peers, key);
+                    self.send_asks(asks.into_iter().map(|ask| (key, ask)));
+                }
+            }
+            self.refill_all(now);
+        }
+    }
+
+    /// The next deadline.
+    pub fn poll_timeout(&self) -> Option<(Instant, &'static str)> {
+        let tick = self.tick.map(|due| (due, "look after the sources"));
+        let haves = self.have_due.map(|due| (due, "announce pieces"));
+        tick.into_iter().chain(haves).min()
+    }
+}
+
+impl std::fmt::Debug for Swarm {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Swarm")
+            .field("fid", &self.fid)
+            .field("progress", &self.progress())
+            .finish_non_exhaustive()
+    }
+}
