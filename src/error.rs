@@ -2,15 +2,16 @@
 
 use std::io;
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use crate::Fid;
 
 /// The result of a call of the public surface.
 pub type Result<T> = std::result::Result<T, Error>;
 
-/// An error of the public surface.
-#[derive(Debug, thiserror::Error)]
+/// An error of the public surface. Cloning is cheap: several callers may wait for the same transfer.
+#[derive(Clone, Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
     /// The client, tracker or server was closed before or during the call.
@@ -80,9 +81,30 @@ pub enum Error {
         /// The file in question.
         path: PathBuf,
         /// What the system said.
-        source: io::Error,
+        source: Arc<io::Error>,
+    },
+    /// The place where a file is kept fails.
+    #[error("keeping the content of {fid}: {source}")]
+    Storage {
+        /// The file in question.
+        fid: Fid,
+        /// What the system said.
+        source: Arc<io::Error>,
     },
     /// The socket can't be had or used.
     #[error("network: {0}")]
-    Io(#[from] io::Error),
+    Io(Arc<io::Error>),
+}
+
+impl Error {
+    /// What the system said of `path`.
+    pub fn file(path: impl AsRef<Path>, source: io::Error) -> Error {
+        Error::File { path: path.as_ref().to_owned(), source: Arc::new(source) }
+    }
+}
+
+impl From<io::Error> for Error {
+    fn from(source: io::Error) -> Error {
+        Error::Io(Arc::new(source))
+    }
 }

@@ -17,5 +17,6 @@ pub mod units;
 
 pub use error::{Error, Result};
 pub use fid::{Fid, ParseFidError};
+pub use pclient::PClient;
 pub use proxy::Proxy;
 pub use tracker::Tracker;

@@ -15,15 +15,15 @@ use swarmcast::tracker::{Limits, Server};
 use swarmcast::units::Rate;
 
 /// Who takes part in a world.
-pub enum Actor {
+pub(crate) enum Actor {
     Tracker(Server),
     Peer(Box<Peer>),
 }
 
 /// A node, and what it told its owner.
-pub struct Peer {
-    pub node: Node,
-    pub events: Vec<(Instant, Event)>,
+pub(crate) struct Peer {
+    pub(crate) node: Node,
+    pub(crate) events: Vec<(Instant, Event)>,
 }
 
 impl Peer {
@@ -78,10 +78,10 @@ impl Machine for Actor {
 const TRACKER_RATE: u64 = 10_000;
 
 /// A world with a tracker, and the file that is to be shared in it.
-pub struct Lab {
-    pub world: World<Actor>,
-    pub content: Arc<Vec<u8>>,
-    pub fid: Fid,
+pub(crate) struct Lab {
+    pub(crate) world: World<Actor>,
+    pub(crate) content: Arc<Vec<u8>>,
+    pub(crate) fid: Fid,
     seed: u64,
     tracker: SocketAddr,
     config: Config,
@@ -89,11 +89,11 @@ pub struct Lab {
 }
 
 /// Up and down, B/s.
-pub type Rates = (u64, u64);
+pub(crate) type Rates = (u64, u64);
 
 impl Lab {
     /// A world of this seed with a file of `size` B.
-    pub fn new(seed: u64, size: usize, faults: Faults) -> Lab {
+    pub(crate) fn new(seed: u64, size: usize, faults: Faults) -> Lab {
         let mut world = World::new(seed, faults);
         let tracker: SocketAddr = "10.0.0.1:10086".parse().expect("an address");
         let server = Server::new(world.fork_rng(), Rate::new(TRACKER_RATE), Limits::default());
@@ -105,10 +105,10 @@ impl Lab {
     }
 
     /// One way, at each end of a path.
-    pub const LATENCY: Duration = Duration::from_micros(50);
+    pub(crate) const LATENCY: Duration = Duration::from_micros(50);
 
     /// Adds a peer that does nothing yet.
-    pub fn add(&mut self, rates: Rates) -> NodeId {
+    pub(crate) fn add(&mut self, rates: Rates) -> NodeId {
         self.peers += 1;
         let addr = SocketAddr::from(([10, 0, 1, self.peers], 7000));
         let peer = self.new_peer();
@@ -121,7 +121,7 @@ impl Lab {
     }
 
     /// Crashes a peer and starts it again without a memory.
-    pub fn restart(&mut self, id: NodeId) {
+    pub(crate) fn restart(&mut self, id: NodeId) {
         if self.world.is_alive(id) {
             self.world.crash(id);
         }
@@ -130,7 +130,7 @@ impl Lab {
     }
 
     /// Has a peer share the file.
-    pub fn share(&mut self, id: NodeId) {
+    pub(crate) fn share(&mut self, id: NodeId) {
         let content = self.content.clone();
         self.with(id, |node, now| {
             let storage = MemoryStorage::from(content.to_vec());
@@ -139,11 +139,11 @@ impl Lab {
     }
 
     /// Has a peer fetch the file.
-    pub fn fetch(&mut self, id: NodeId) {
+    pub(crate) fn fetch(&mut self, id: NodeId) {
         let fid = self.fid;
         self.with(id, |node, now| {
             let make = |size| {
-                let storage = MemoryStorage::with_size(size).map_err(swarmcast::Error::Io)?;
+                let storage = MemoryStorage::with_size(size)?;
                 Ok(Box::new(storage) as Box<dyn Storage>)
             };
             node.fetch(now, fid, Box::new(make));
@@ -151,7 +151,7 @@ impl Lab {
     }
 
     /// Gives a command to a peer.
-    pub fn with<R>(&mut self, id: NodeId, command: impl FnOnce(&mut Node, Instant) -> R) -> R {
+    pub(crate) fn with<R>(&mut self, id: NodeId, command: impl FnOnce(&mut Node, Instant) -> R) -> R {
         self.world.with_node(id, |actor, now| {
             let Actor::Peer(peer) = actor else { panic!("not a peer") };
             let result = command(&mut peer.node, now);
@@ -160,19 +160,19 @@ impl Lab {
         })
     }
 
-    pub fn peer(&self, id: NodeId) -> &Peer {
+    pub(crate) fn peer(&self, id: NodeId) -> &Peer {
         let Actor::Peer(peer) = self.world.node(id) else { panic!("not a peer") };
         peer
     }
 
     /// When a peer had all of the file.
-    pub fn done_at(&self, id: NodeId) -> Option<Instant> {
+    pub(crate) fn done_at(&self, id: NodeId) -> Option<Instant> {
         let events = &self.peer(id).events;
         events.iter().find(|(_, event)| matches!(event, Event::Downloaded(_))).map(|&(at, _)| at)
     }
 
     /// Runs until all of `ids` are done; false if that takes longer than `limit`.
-    pub fn run_until_done(&mut self, ids: &[NodeId], limit: Duration) -> bool {
+    pub(crate) fn run_until_done(&mut self, ids: &[NodeId], limit: Duration) -> bool {
         let (ids, mut waiting) = (ids.to_vec(), ids.len());
         let deadline = self.world.now() + limit;
         self.world.run_while(deadline, move |world| {
@@ -188,19 +188,19 @@ impl Lab {
     }
 
     /// Checks that a peer holds the file byte for byte.
-    pub fn assert_content(&self, id: NodeId) {
+    pub(crate) fn assert_content(&self, id: NodeId) {
         let swarm = self.peer(id).node.swarm(self.fid).expect("a finished peer shares the file");
         let held = swarm.read_all().expect("a finished peer has all").expect("memory can be read");
         assert!(held == *self.content, "node {} holds other bytes; {}", id.index(), self.replay());
     }
 
     /// What to type to see this run again.
-    pub fn replay(&self) -> String {
+    pub(crate) fn replay(&self) -> String {
         format!("replay with SEED={} cargo test --test sim -- --nocapture one_seed", self.seed)
     }
 
     /// Of each peer: when it was done, what it sent and received, and what arrived twice.
-    pub fn print(&self, ids: &[NodeId]) {
+    pub(crate) fn print(&self, ids: &[NodeId]) {
         for &id in ids {
             let stats = self.world.stats(id);
             let size = self.content.len() as f64;

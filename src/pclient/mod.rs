@@ -1,8 +1,20 @@
-//! What is shared: the pieces of a file, their hashes, and where the bytes lie.
+//! The peer: what is shared, who has which pieces, and who gets what next.
 //!
-//! No socket, clock or thread here.
+//! [`client`] alone touches a thread and a proxy; all the rest is a state machine, [`node::Node`], and its parts:
+//!
+//! | what | where |
+//! |---|---|
+//! | the four blocking calls | [`client`] |
+//! | connections, tracker, all swarms of a node | [`node`], [`book`] |
+//! | one file and its peers | [`swarm`], [`peer`] |
+//! | the receiver's half: what to ask of whom | [`download`], [`picker`], [`rate`] |
+//! | the sender's half: whom to serve with what | [`upload`] |
+//! | pieces, their hashes, the proof of the size | [`pieces`], [`manifest`], [`manifest_fetch`], [`size_proof`] |
+//! | where the bytes lie | [`storage`] |
+//! | what peers say to each other | [`message`] |
 
 pub mod book;
+pub mod client;
 pub mod download;
 pub mod manifest;
 pub mod manifest_fetch;
@@ -17,3 +29,5 @@ pub mod storage;
 pub mod swarm;
 mod tree;
 pub mod upload;
+
+pub use client::PClient;

@@ -450,9 +450,9 @@ impl Node {
                 }
             }
             tracker::Event::Refused { fid, refusal } => {
-                log::warn!("the tracker doesn't list us for {}: {refusal:?}", fid.short());
+                log::warn!("the tracker doesn't list us for {}: {refusal}", fid.short());
                 if self.members.get(&fid).is_some_and(|member| member.role == Role::Registering) {
-                    self.fail(now, fid, Error::Refused { fid, refusal: format!("{refusal:?}") });
+                    self.fail(now, fid, Error::Refused { fid, refusal: refusal.to_string() });
                 }
             }
             tracker::Event::Found { .. } => {}

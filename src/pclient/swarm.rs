@@ -203,14 +203,22 @@ impl Swarm {
             || self.peers.get(&key).is_some_and(|peer| !peer.source.requests.is_empty())
     }
 
+    /// `len` B of the content from `offset` on, if all of it is there.
+    ///
+    /// # Errors
+    /// Those of the storage.
+    pub fn read_at(&self, offset: u64, len: u64) -> Option<std::io::Result<Vec<u8>>> {
+        let content = self.content.as_ref().filter(|_| self.is_complete())?;
+        let mut data = vec![0; usize::try_from(len).ok()?];
+        Some(content.storage.read_at(offset, &mut data).map(|()| data))
+    }
+
     /// The whole content, if it is there.
     ///
     /// # Errors
     /// Those of the storage.
     pub fn read_all(&self) -> Option<std::io::Result<Vec<u8>>> {
-        let content = self.content.as_ref().filter(|_| self.is_complete())?;
-        let mut data = vec![0; usize::try_from(content.manifest.lengths().size()).ok()?];
-        Some(content.storage.read_at(0, &mut data).map(|()| data))
+        self.read_at(0, self.size()?)
     }
 
     /// Takes the messages that are to be sent.
@@ -555,7 +563,9 @@ impl Swarm {
         }
         let offset = content.manifest.lengths().piece_range(piece).start;
         if let Err(source) = content.storage.write_at(offset, data) {
-            return self.notices.push(Notice::Failed(Error::Io(source)));
+            return self
+                .notices
+                .push(Notice::Failed(Error::Storage { fid: self.fid, source: source.into() }));
         }
         self.last_progress = now;
         let cancels = download.on_verified(&mut self.peers, piece);
@@ -580,7 +590,7 @@ impl Swarm {
         let finished = self.content.as_mut().map_or(Ok(()), |content| content.storage.finish());
         self.notices.push(match finished {
             Ok(()) => Notice::Complete,
-            Err(source) => Notice::Failed(Error::Io(source)),
+            Err(source) => Notice::Failed(Error::Storage { fid: self.fid, source: source.into() }),
         });
     }
 
@@ -646,7 +656,8 @@ impl Swarm {
                     let offset =
                         lengths.piece_range(serve.piece).start + u64::from(block) * u64::from(BLOCK_LEN);
                     if let Err(source) = content.storage.read_at(offset, &mut buf[start..]) {
-                        self.notices.push(Notice::Failed(Error::Io(source)));
+                        self.notices
+                            .push(Notice::Failed(Error::Storage { fid: self.fid, source: source.into() }));
                         return None;
                     }
                     self.sending.add(now, len as u64);
