@@ -1,6 +1,7 @@
 //! Brings a file from one machine to many, peer to peer over UDP.
 
 pub mod coding;
+pub mod driver;
 mod error;
 mod fid;
 pub mod machine;
@@ -15,3 +16,4 @@ pub mod units;
 
 pub use error::{Error, Result};
 pub use fid::{Fid, ParseFidError};
+pub use proxy::Proxy;
