@@ -12,13 +12,13 @@ use crate::name::FileName;
 /// Invariant: `root` is absolute and holds no symbolic link. Who can change the tree while it is served can exchange a
 /// file between the check and the opening; the tree is to be in the hands of the server's owner.
 #[derive(Debug)]
-pub struct Files {
+pub(super) struct Files {
     root: PathBuf,
 }
 
 /// A file that may be served, opened.
 #[derive(Debug)]
-pub struct Served {
+pub(super) struct Served {
     file: File,
     size: u64,
     stamp: u64,
@@ -26,7 +26,7 @@ pub struct Served {
 
 /// Why a file can't be served.
 #[derive(Debug, thiserror::Error)]
-pub enum OpenError {
+pub(super) enum OpenError {
     /// The name leads to no regular file below the root, or to one that may not be read. Which of these is not told.
     #[error("there is no such file")]
     NotFound,
@@ -40,7 +40,7 @@ impl Files {
     ///
     /// # Errors
     /// `NotADirectory`, and whatever keeps the system from finding it.
-    pub fn new(root: &Path) -> io::Result<Files> {
+    pub(super) fn new(root: &Path) -> io::Result<Files> {
         let root = root.canonicalize()?;
         if !root.metadata()?.is_dir() {
             return Err(io::ErrorKind::NotADirectory.into());
@@ -53,7 +53,7 @@ impl Files {
     ///
     /// # Errors
     /// [`OpenError`]; a stranger's name can give no other harm.
-    pub fn open(&self, name: &str) -> Result<Served, OpenError> {
+    pub(super) fn open(&self, name: &str) -> Result<Served, OpenError> {
         let mut path = self.root.clone();
         for component in name.split('/') {
             path.push(FileName::new(component).map_err(|_| OpenError::NotFound)?);
@@ -92,12 +92,12 @@ fn refusal(error: io::Error) -> OpenError {
 
 impl Served {
     /// The size, B, when it was opened.
-    pub const fn size(&self) -> u64 {
+    pub(super) const fn size(&self) -> u64 {
         self.size
     }
 
     /// Tells this state of this file from others: made of size, time of change and identity.
-    pub const fn stamp(&self) -> u64 {
+    pub(super) const fn stamp(&self) -> u64 {
         self.stamp
     }
 
@@ -105,7 +105,7 @@ impl Served {
     ///
     /// # Errors
     /// `UnexpectedEof` if the file ends before (it shrank since it was opened); others as the system reports them.
-    pub fn read_at(&self, offset: u64, buf: &mut [u8]) -> io::Result<()> {
+    pub(super) fn read_at(&self, offset: u64, buf: &mut [u8]) -> io::Result<()> {
         self.file.read_exact_at(buf, offset)
     }
 }

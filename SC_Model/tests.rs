@@ -180,6 +180,17 @@ fn secs(seconds: f64) -> Instant {
 impl Scene {
     /// `rate` B/s is the server's upload rate and the rates of the clients both ways; the server's downlink is free.
     fn new(seed: u64, faults: Faults, root: &Path, rate: u64, clients: usize) -> Scene {
+        Scene::with_rates(seed, faults, root, (rate, rate), clients)
+    }
+
+    /// As `new`, with the rates of server and clients apart.
+    fn with_rates(
+        seed: u64,
+        faults: Faults,
+        root: &Path,
+        (rate, theirs): (u64, u64),
+        clients: usize,
+    ) -> Scene {
         let mut world = World::new(seed, faults);
         let rng = world.fork_rng();
         let node = Node::Server(Box::new(ServerNode::new(root, rng).unwrap()));
@@ -187,7 +198,7 @@ impl Scene {
         let clients = (1..=clients)
             .map(|n| {
                 let node = ClientNode::new(addr(0), world.fork_rng());
-                world.add_node(addr(n), Node::Client(Box::new(node), Vec::new()), link(rate, rate))
+                world.add_node(addr(n), Node::Client(Box::new(node), Vec::new()), link(theirs, theirs))
             })
             .collect();
         Scene { world, root: root.to_owned(), server, clients }
@@ -223,10 +234,11 @@ impl Scene {
 
     /// Downloads one file with one client and gives what that came to.
     fn get(&mut self, name: &str) -> Result<Vec<u8>, Failure> {
-        let before = self.results(0).len();
+        let (client, before) = (self.clients[0], self.results(0).len());
         self.start(0, name);
-        let deadline = self.world.now().as_secs_f64() + 1_000.0;
-        self.finish(before + 1, deadline);
+        let deadline = self.world.now() + Duration::from_secs(1_000);
+        let done = self.world.run_while(deadline, |world| world.node(client).results().len() == before);
+        assert!(done, "no result for `{name}`");
         self.results(0)[before].1.clone()
     }
 
@@ -237,11 +249,11 @@ impl Scene {
 }
 
 /// N clients ask at once. The last one's time by N × F ÷ u, and by the first one's.
-fn race(loss: f64, clients: usize, len: usize, rate: u64) -> (f64, f64) {
-    let directory = Directory::new(&format!("race-{clients}-{len}-{rate}-{loss}"));
+fn race(loss: f64, clients: usize, len: usize, (rate, theirs): (u64, u64)) -> (f64, f64) {
+    let directory = Directory::new(&format!("race-{clients}-{len}-{rate}-{theirs}-{loss}"));
     let content = directory.file("film.mkv", len, 1);
     let faults = Faults { loss, ..Faults::none() };
-    let mut scene = Scene::new(1, faults, directory.path(), rate, clients);
+    let mut scene = Scene::with_rates(1, faults, directory.path(), (rate, theirs), clients);
     (0..clients).for_each(|client| scene.start(client, "film.mkv"));
     let bound = (clients * len) as f64 / rate as f64;
     scene.finish(1, 10.0 * bound + 10.0);
@@ -255,7 +267,7 @@ fn race(loss: f64, clients: usize, len: usize, rate: u64) -> (f64, f64) {
     let last = times.iter().copied().fold(0.0, f64::max);
     let first = times.iter().copied().fold(f64::MAX, f64::min);
     println!(
-        "{clients} × {len} B at {rate} B/s, loss {loss}: {last:.2} s, {:.4} of the bound; first ÷ last {:.4}; queue {:?}",
+        "{clients} × {len} B from {rate} B/s to {theirs} B/s, loss {loss}: {last:.2} s, {:.4} of the bound; first ÷ last {:.4}; queue {:?}",
         last / bound,
         first / last,
         scene.world.stats(scene.server).max_queue_up,
@@ -265,19 +277,19 @@ fn race(loss: f64, clients: usize, len: usize, rate: u64) -> (f64, f64) {
 
 #[test]
 fn the_uplink_is_filled_and_shared_evenly() {
-    let (ratio, evenness) = race(0.0, 4, 500_000, 100_000);
+    let (ratio, evenness) = race(0.0, 4, 500_000, (100_000, 100_000));
     assert!(ratio <= 1.06 && evenness >= 0.97, "{ratio} {evenness}");
-    let (ratio, evenness) = race(0.0, 20, 2_000_000, 1_000_000);
+    let (ratio, evenness) = race(0.0, 20, 2_000_000, (1_000_000, 1_000_000));
     assert!(ratio <= 1.06 && evenness >= 0.97, "{ratio} {evenness}");
-    let (ratio, evenness) = race(0.0, 4, 148_539, 5_000);
+    let (ratio, evenness) = race(0.0, 4, 148_539, (5_000, 100_000));
     assert!(ratio <= 1.08 && evenness >= 0.95, "{ratio} {evenness}");
-    let (ratio, _) = race(0.0, 1, 5_000_000, 1_000_000);
+    let (ratio, _) = race(0.0, 1, 5_000_000, (1_000_000, 1_000_000));
     assert!(ratio <= 1.06, "{ratio}");
 }
 
 #[test]
 fn loss_costs_what_is_lost() {
-    let (ratio, _) = race(0.1, 4, 500_000, 100_000);
+    let (ratio, _) = race(0.1, 4, 500_000, (100_000, 100_000));
     assert!(ratio <= 1.06 / 0.9 * 1.1, "{ratio}");
 }
 
@@ -430,7 +442,8 @@ fn clients_that_leave_free_their_share() {
     let (at, result) = &scene.results(0)[0];
     println!("alone after 2 s of 4: {at:?}");
     assert_eq!(result.as_ref(), Ok(&content));
-    assert!(*at < secs(7.5), "{at:?}");
+    // rudp may take 4 s to notice. With the two still in the line it would be 9.5 s, with all three 12 s.
+    assert!(*at < secs(9.0), "{at:?}");
 }
 
 #[test]
