@@ -119,7 +119,7 @@ fn world(seed: u64, faults: Faults, links: &[LinkConfig]) -> (World<Chatter>, Ve
         .enumerate()
         .map(|(n, link)| {
             let rng = world.fork_rng();
-            world.add_node(addr(n), Chatter::new(rng), link.clone())
+            world.add_node(addr(n), Chatter::new(rng), *link)
         })
         .collect();
     (world, nodes)
@@ -299,7 +299,7 @@ fn a_close_is_told() {
 
 #[test]
 fn an_idle_connection_ends_and_a_kept_one_stays() {
-    let (mut world, nodes) = world(1, Faults::none(), &vec![link(50_000, 0, LATENCY); 3]);
+    let (mut world, nodes) = world(1, Faults::none(), &[link(50_000, 0, LATENCY); 3]);
     for n in 1..3 {
         world.with_node(nodes[0], |a, now| a.dial(now, addr(n), 1, 100));
     }
