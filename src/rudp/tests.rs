@@ -186,8 +186,8 @@ fn flows_share_one_downlink() {
     let mut links = vec![link(0, 400_000, LATENCY)];
     links.extend(vec![link(0, 0, LATENCY); 4]);
     let (mut world, nodes) = world(3, Faults::none(), &links);
-    for n in 1..=4 {
-        world.with_node(nodes[n], |a, now| a.dial(now, addr(0), u32::MAX, 4_096));
+    for &node in &nodes[1..] {
+        world.with_node(node, |a, now| a.dial(now, addr(0), u32::MAX, 4_096));
     }
     world.run_until(secs(10.0));
     let sum = world.node(nodes[0]).bytes_received();
