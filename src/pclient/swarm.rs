@@ -3,19 +3,22 @@
 //! Puts the halves together: what to ask for ([`super::download`]), what to send ([`super::upload`]), where the bytes
 //! lie ([`super::storage`]). Knows connections by their handle only; what it wants said goes into an outbox.
 
+mod receive;
+mod serve;
+
 use std::net::SocketAddr;
 
 use super::conduct::Conduct;
-use super::download::{Arrival, Ask, Download, Peers, block_len};
+use super::download::{Download, Peers};
 use super::haves::HaveSchedule;
 use super::manifest::Manifest;
-use super::manifest_fetch::{ManifestFetch, Part};
-use super::message::{self, BLOCK_LEN, MAX_HASHES, MAX_HAVES, Message};
-use super::peer::{Announced, Peer, Target, Wanted, What};
-use super::pieces::{Bitfield, Lengths, PieceIndex};
+use super::manifest_fetch::ManifestFetch;
+use super::message::Message;
+use super::peer::{Announced, Peer};
+use super::pieces::{Bitfield, Lengths};
 use super::rate::RateMeter;
 use super::storage::Storage;
-use super::upload::{Next, Upload};
+use super::upload::Upload;
 use crate::name::FileName;
 use crate::rand::Rng;
 use crate::rudp::{Class, Handle};
@@ -317,33 +320,6 @@ impl Swarm {
         }
     }
 
-    /// Asks somebody for the manifest, unless it is here or under way.
-    fn advance_fetch(&mut self, now: Instant) {
-        if self.content.is_some() {
-            return;
-        }
-        if let Some(fetch) = &self.fetch {
-            if !fetch.is_stale(now) {
-                return;
-            }
-            let silent = fetch.from;
-            self.fetch = None;
-            // It gets a second chance when nobody else has the manifest.
-            if let Some(peer) = self.peers.get_mut(&silent) {
-                peer.source.refusals += 1;
-            }
-        }
-        let holders = self.peers.iter().filter(|(_, peer)| peer.has_manifest);
-        // A relay before a source, whose uplink is precious.
-        let rank = |peer: &Peer, draw: u64| (peer.source.refusals, peer.began_complete, draw);
-        let rng = &mut self.rng;
-        let choice = holders.map(|(&key, peer)| (rank(peer, rng.u64()), key)).min();
-        if let Some((_, from)) = choice {
-            self.fetch = Some(ManifestFetch::new(from, now));
-            self.say(from, &Message::AskManifest { channel: self.number.into(), first: 0 });
-        }
-    }
-
     /// Takes in a message of a peer that takes part.
     pub fn on_message(&mut self, now: Instant, key: Handle, message: &Message<'_>) {
         match *message {
@@ -384,76 +360,6 @@ impl Swarm {
         }
     }
 
-    fn give_manifest(&mut self, key: Handle, first: u64) {
-        let Some(content) = &self.content else { return };
-        let manifest = &content.manifest;
-        let Some(rest) = usize::try_from(first).ok().and_then(|first| manifest.hashes().get(first..)) else {
-            return;
-        };
-        // The size and its proof are told once, with the first part.
-        let proof = if first == 0 { manifest.size_proof().to_bytes() } else { Vec::new() };
-        let message = Message::Manifest {
-            channel: self.number.into(),
-            size: manifest.lengths().size(),
-            proof: &proof,
-            first,
-            hashes: &rest[..rest.len().min(MAX_HASHES)],
-        };
-        self.outbox.push((key, Class::Bulk, message.encode()));
-    }
-
-    fn on_manifest_part(
-        &mut self,
-        now: Instant,
-        key: Handle,
-        size: u64,
-        proof: &[u8],
-        first: u64,
-        hashes: &[[u8; 32]],
-    ) {
-        let Some(fetch) = self.fetch.as_mut().filter(|fetch| fetch.from == key) else { return };
-        match fetch.on_part(now, self.fid, size, proof, first, hashes) {
-            Part::AskFrom(first) => {
-                self.say(key, &Message::AskManifest { channel: self.number.into(), first });
-            }
-            Part::Stale => {}
-            Part::Whole(manifest) => {
-                self.fetch = None;
-                self.begin(now, manifest);
-            }
-            Part::Lie(error) => {
-                log::warn!("manifest of {}: {error}", self.fid.short());
-                self.fetch = None;
-                self.ban(now, key);
-                self.advance_fetch(now);
-            }
-        }
-    }
-
-    /// The manifest is here: the content can be fetched.
-    fn begin(&mut self, now: Instant, manifest: Manifest) {
-        let lengths = manifest.lengths();
-        let Some(make_storage) = self.make_storage.take() else { return };
-        let storage = match make_storage(lengths.size()) {
-            Ok(storage) => storage,
-            Err(error) => return self.notices.push(Notice::Failed(error)),
-        };
-        self.download = Some(Download::new(lengths, Bitfield::new(&lengths)));
-        self.content = Some(Content { manifest, storage, upload: Upload::new(lengths) });
-        self.last_progress = now;
-        let keys: Vec<Handle> = self.peers.keys().copied().collect();
-        let open = self.open_message();
-        for key in keys {
-            self.say(key, &open);
-            self.understand_peer(now, key, &lengths);
-        }
-        if self.is_complete() {
-            self.complete();
-        } else {
-            self.refill_all(now);
-        }
-    }
-
     fn on_bitfield(&mut self, now: Instant, key: Handle, bytes: &[u8]) {
         let Some(peer) = self.peers.get_mut(&key) else { return };
         if let Announced::Early { bytes: early, .. } = &mut peer.pieces {
@@ -487,209 +393,6 @@ impl Swarm {
             }
         }
         self.refill(now, key);
-    }
-
-    fn on_request(&mut self, now: Instant, key: Handle, id: u64, piece: u64, first: u64, count: u64) {
-        let target = self.checked_target(piece, first, count);
-        let served =
-            target.is_some_and(|target| self.want(now, key, Wanted { id, what: What::Blocks(target) }));
-        if !served {
-            self.say(key, &Message::Reject { channel: self.number.into(), id });
-        }
-    }
-
-    /// The blocks of a request, if they exist and are here.
-    fn checked_target(&self, piece: u64, first: u64, count: u64) -> Option<Target> {
-        let lengths = self.content.as_ref()?.manifest.lengths();
-        let piece = lengths.piece(piece)?;
-        let end = first.checked_add(count)?;
-        let blocks = u64::from(super::download::block_count(&lengths, piece));
-        (self.has(piece) && count > 0 && end <= blocks)
-            .then_some(Target { piece, blocks: first as u32..end as u32 })
-    }
-
-    fn on_any(&mut self, now: Instant, key: Handle, id: u64, credits: u64, residue: u64, modulus: u64) {
-        // Relays choose nothing: they would choose alike.
-        let class = u32::try_from(residue).ok().zip(u32::try_from(modulus).ok());
-        let class = class.filter(|(residue, modulus)| residue < modulus && self.is_complete());
-        let Some((residue, modulus)) = class else {
-            return self.say(key, &Message::None { channel: self.number.into(), id, credits });
-        };
-        for id in id..id.saturating_add(credits) {
-            if !self.want(now, key, Wanted { id, what: What::Any { residue, modulus } }) {
-                return;
-            }
-        }
-    }
-
-    fn want(&mut self, now: Instant, key: Handle, wanted: Wanted) -> bool {
-        let (Some(content), Some(peer)) = (&mut self.content, self.peers.get_mut(&key)) else { return false };
-        let accepted = content.upload.want(peer, wanted);
-        if !accepted {
-            self.ban(now, key);
-        }
-        accepted
-    }
-
-    fn has(&self, piece: PieceIndex) -> bool {
-        self.download.as_ref().is_none_or(|download| download.have().get(piece))
-    }
-
-    fn on_block(&mut self, now: Instant, key: Handle, id: u64, at: (u64, u64), data: &[u8]) {
-        let (Some(download), Some(_)) = (&mut self.download, self.peers.get(&key)) else { return };
-        match download.on_block(now, &mut self.peers, key, id, at, data) {
-            Arrival::Duplicate | Arrival::Partial => {}
-            Arrival::Nonsense => return self.ban(now, key),
-            Arrival::Whole { piece, data, givers } => self.on_whole_piece(now, piece, &data, &givers),
-        }
-        self.refill(now, key);
-    }
-
-    /// A piece has all its blocks: it counts only if it is what the manifest says.
-    fn on_whole_piece(&mut self, now: Instant, piece: PieceIndex, data: &[u8], givers: &[Handle]) {
-        let (Some(content), Some(download)) = (&mut self.content, &mut self.download) else { return };
-        if !content.manifest.verify_piece(piece, data) {
-            log::warn!("piece {} of {} doesn't verify", piece.get(), self.fid.short());
-            let cancels = download.give_up(&mut self.peers, piece);
-            self.send_asks(cancels);
-            // One giver alone is proved a liar; of several, the next to give the whole piece will show.
-            if let [liar] = givers {
-                self.ban(now, *liar);
-            }
-            return;
-        }
-        let offset = content.manifest.lengths().piece_range(piece).start;
-        if let Err(source) = content.storage.write_at(offset, data) {
-            return self
-                .notices
-                .push(Notice::Failed(Error::Storage { fid: self.fid, source: source.into() }));
-        }
-        self.last_progress = now;
-        if let [giver] = givers
-            && let Some(peer) = self.peers.get(giver)
-        {
-            self.conduct.good(peer.remote);
-        }
-        let cancels = download.on_verified(&mut self.peers, piece);
-        self.send_asks(cancels);
-        for peer in self.peers.values_mut() {
-            if peer.began_complete || !peer.has(piece) {
-                peer.haves.push(piece);
-            }
-        }
-        self.schedule_haves(now);
-        if self.is_complete() {
-            self.complete();
-        }
-    }
-
-    fn complete(&mut self) {
-        self.tick = None;
-        if let Some(download) = &mut self.download {
-            let cancels = download.give_up_all(&mut self.peers);
-            self.send_asks(cancels);
-        }
-        let finished = self.content.as_mut().map_or(Ok(()), |content| content.storage.finish());
-        self.notices.push(match finished {
-            Ok(()) => Notice::Complete,
-            Err(source) => Notice::Failed(Error::Storage { fid: self.fid, source: source.into() }),
-        });
-    }
-
-    /// Asks a source for more; one that has nothing to do for us may take over from a slower one.
-    fn refill(&mut self, now: Instant, key: Handle) {
-        let Some(download) = &mut self.download else { return };
-        let Some(peer) = self.peers.get(&key) else { return };
-        if !matches!(peer.pieces, Announced::Known(_)) {
-            return;
-        }
-        let asks = download.fill(now, &mut self.peers, key, &mut self.rng);
-        let mut asks: Vec<_> = asks.into_iter().map(|ask| (key, ask)).collect();
-        if asks.is_empty() {
-            asks = download.steal(now, &mut self.peers, key);
-        }
-        self.send_asks(asks);
-    }
-
-    fn refill_all(&mut self, now: Instant) {
-        let mut keys: Vec<Handle> = self.peers.keys().copied().collect();
-        self.rng.shuffle(&mut keys);
-        keys.into_iter().for_each(|key| self.refill(now, key));
-    }
-
-    fn send_asks(&mut self, asks: impl IntoIterator<Item = (Handle, Ask)>) {
-        let channel = self.number.into();
-        for (to, ask) in asks {
-            let message = match ask {
-                Ask::Blocks { id, target } => Message::Request {
-                    channel,
-                    id,
-                    piece: target.piece.get().into(),
-                    first: target.blocks.start.into(),
-                    count: (target.blocks.end - target.blocks.start).into(),
-                },
-                Ask::Any { id, credits, residue, modulus } => {
-                    Message::Any { channel, id, credits, residue, modulus }
-                }
-                Ask::Cancel { id } => Message::Cancel { channel, id },
-            };
-            self.say(to, &message);
-        }
-    }
-
-    /// The next block to send, with its receiver, given to whom one `may_go` at once.
-    pub fn next_block(&mut self, now: Instant, may_go: impl Fn(Handle) -> bool) -> Option<(Handle, Vec<u8>)> {
-        // Whoever began with the whole file is a source; a receiver that is done goes on relaying.
-        let is_source = self.download.is_none();
-        loop {
-            let content = self.content.as_mut()?;
-            match content.upload.next(&mut self.peers, is_source, &mut self.rng, &may_go)? {
-                Next::Refuse { to, first, credits } => {
-                    self.say(to, &Message::None { channel: self.number.into(), id: first, credits });
-                }
-                Next::Block(serve) => {
-                    let lengths = content.manifest.lengths();
-                    let len = block_len(&lengths, serve.piece, serve.block) as usize;
-                    let mut buf = Vec::with_capacity(len + 32);
-                    let (piece, block) = (serve.piece.get(), serve.block);
-                    message::block_header(&mut buf, self.number.into(), serve.id, piece.into(), block.into());
-                    let start = buf.len();
-                    buf.resize(start + len, 0);
-                    let offset =
-                        lengths.piece_range(serve.piece).start + u64::from(block) * u64::from(BLOCK_LEN);
-                    if let Err(source) = content.storage.read_at(offset, &mut buf[start..]) {
-                        self.notices
-                            .push(Notice::Failed(Error::Storage { fid: self.fid, source: source.into() }));
-                        return None;
-                    }
-                    self.sending.add(now, len as u64);
-                    return Some((serve.to, buf));
-                }
-            }
-        }
-    }
-
-    fn schedule_haves(&mut self, now: Instant) {
-        let is_busy =
-            self.peers.values().any(|peer| !peer.queue.wanted.is_empty() || peer.queue.serving.is_some());
-        self.haves.schedule(self.peers.len(), self.sending.rate(now), is_busy);
-    }
-
-    fn flush_haves(&mut self, now: Instant) {
-        let Some(flush) = self.haves.begin(now, self.is_complete()) else { return };
-        let channel = self.number.into();
-        for (&key, peer) in &mut self.peers {
-            if peer.began_complete && !flush.to_sources {
-                if !peer.haves.is_empty() {
-                    self.haves.held_back();
-                }
-                continue;
-            }
-            for pieces in std::mem::take(&mut peer.haves).chunks(MAX_HAVES) {
-                let pieces = pieces.iter().map(|piece| piece.get().into()).collect();
-                self.outbox.push((key, Class::Control, Message::Have { channel, pieces }.encode()));
-            }
-        }
     }
 
     /// Does what is due.

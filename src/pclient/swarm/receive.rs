@@ -1,0 +1,196 @@
+//! The receiver's side of a swarm: the manifest, then the pieces, verified and stored.
+
+use super::{Content, Notice, Swarm};
+use crate::Error;
+use crate::pclient::download::{Arrival, Ask, Download};
+use crate::pclient::manifest::Manifest;
+use crate::pclient::manifest_fetch::{ManifestFetch, Part};
+use crate::pclient::message::Message;
+use crate::pclient::peer::{Announced, Peer};
+use crate::pclient::pieces::{Bitfield, PieceIndex};
+use crate::pclient::upload::Upload;
+use crate::rudp::Handle;
+use crate::time::Instant;
+
+impl Swarm {
+    /// Asks somebody for the manifest, unless it is here or under way.
+    pub(super) fn advance_fetch(&mut self, now: Instant) {
+        if self.content.is_some() {
+            return;
+        }
+        if let Some(fetch) = &self.fetch {
+            if !fetch.is_stale(now) {
+                return;
+            }
+            let silent = fetch.from;
+            self.fetch = None;
+            // It gets a second chance when nobody else has the manifest.
+            if let Some(peer) = self.peers.get_mut(&silent) {
+                peer.source.refusals += 1;
+            }
+        }
+        let holders = self.peers.iter().filter(|(_, peer)| peer.has_manifest);
+        // A relay before a source, whose uplink is precious.
+        let rank = |peer: &Peer, draw: u64| (peer.source.refusals, peer.began_complete, draw);
+        let rng = &mut self.rng;
+        let choice = holders.map(|(&key, peer)| (rank(peer, rng.u64()), key)).min();
+        if let Some((_, from)) = choice {
+            self.fetch = Some(ManifestFetch::new(from, now));
+            self.say(from, &Message::AskManifest { channel: self.number.into(), first: 0 });
+        }
+    }
+
+    pub(super) fn on_manifest_part(
+        &mut self,
+        now: Instant,
+        key: Handle,
+        size: u64,
+        proof: &[u8],
+        first: u64,
+        hashes: &[[u8; 32]],
+    ) {
+        let Some(fetch) = self.fetch.as_mut().filter(|fetch| fetch.from == key) else { return };
+        match fetch.on_part(now, self.fid, size, proof, first, hashes) {
+            Part::AskFrom(first) => {
+                self.say(key, &Message::AskManifest { channel: self.number.into(), first });
+            }
+            Part::Stale => {}
+            Part::Whole(manifest) => {
+                self.fetch = None;
+                self.begin(now, manifest);
+            }
+            Part::Lie(error) => {
+                log::warn!("manifest of {}: {error}", self.fid.short());
+                self.fetch = None;
+                self.ban(now, key);
+                self.advance_fetch(now);
+            }
+        }
+    }
+
+    /// The manifest is here: the content can be fetched.
+    pub(super) fn begin(&mut self, now: Instant, manifest: Manifest) {
+        let lengths = manifest.lengths();
+        let Some(make_storage) = self.make_storage.take() else { return };
+        let storage = match make_storage(lengths.size()) {
+            Ok(storage) => storage,
+            Err(error) => return self.notices.push(Notice::Failed(error)),
+        };
+        self.download = Some(Download::new(lengths, Bitfield::new(&lengths)));
+        self.content = Some(Content { manifest, storage, upload: Upload::new(lengths) });
+        self.last_progress = now;
+        let keys: Vec<Handle> = self.peers.keys().copied().collect();
+        let open = self.open_message();
+        for key in keys {
+            self.say(key, &open);
+            self.understand_peer(now, key, &lengths);
+        }
+        if self.is_complete() {
+            self.complete();
+        } else {
+            self.refill_all(now);
+        }
+    }
+
+    pub(super) fn on_block(&mut self, now: Instant, key: Handle, id: u64, at: (u64, u64), data: &[u8]) {
+        let (Some(download), Some(_)) = (&mut self.download, self.peers.get(&key)) else { return };
+        match download.on_block(now, &mut self.peers, key, id, at, data) {
+            Arrival::Duplicate | Arrival::Partial => {}
+            Arrival::Nonsense => return self.ban(now, key),
+            Arrival::Whole { piece, data, givers } => self.on_whole_piece(now, piece, &data, &givers),
+        }
+        self.refill(now, key);
+    }
+
+    /// A piece has all its blocks: it counts only if it is what the manifest says.
+    pub(super) fn on_whole_piece(&mut self, now: Instant, piece: PieceIndex, data: &[u8], givers: &[Handle]) {
+        let (Some(content), Some(download)) = (&mut self.content, &mut self.download) else { return };
+        if !content.manifest.verify_piece(piece, data) {
+            log::warn!("piece {} of {} doesn't verify", piece.get(), self.fid.short());
+            let cancels = download.give_up(&mut self.peers, piece);
+            self.send_asks(cancels);
+            // One giver alone is proved a liar; of several, the next to give the whole piece will show.
+            if let [liar] = givers {
+                self.ban(now, *liar);
+            }
+            return;
+        }
+        let offset = content.manifest.lengths().piece_range(piece).start;
+        if let Err(source) = content.storage.write_at(offset, data) {
+            return self
+                .notices
+                .push(Notice::Failed(Error::Storage { fid: self.fid, source: source.into() }));
+        }
+        self.last_progress = now;
+        if let [giver] = givers
+            && let Some(peer) = self.peers.get(giver)
+        {
+            self.conduct.good(peer.remote);
+        }
+        let cancels = download.on_verified(&mut self.peers, piece);
+        self.send_asks(cancels);
+        for peer in self.peers.values_mut() {
+            if peer.began_complete || !peer.has(piece) {
+                peer.haves.push(piece);
+            }
+        }
+        self.schedule_haves(now);
+        if self.is_complete() {
+            self.complete();
+        }
+    }
+
+    pub(super) fn complete(&mut self) {
+        self.tick = None;
+        if let Some(download) = &mut self.download {
+            let cancels = download.give_up_all(&mut self.peers);
+            self.send_asks(cancels);
+        }
+        let finished = self.content.as_mut().map_or(Ok(()), |content| content.storage.finish());
+        self.notices.push(match finished {
+            Ok(()) => Notice::Complete,
+            Err(source) => Notice::Failed(Error::Storage { fid: self.fid, source: source.into() }),
+        });
+    }
+
+    /// Asks a source for more; one that has nothing to do for us may take over from a slower one.
+    pub(super) fn refill(&mut self, now: Instant, key: Handle) {
+        let Some(download) = &mut self.download else { return };
+        let Some(peer) = self.peers.get(&key) else { return };
+        if !matches!(peer.pieces, Announced::Known(_)) {
+            return;
+        }
+        let asks = download.fill(now, &mut self.peers, key, &mut self.rng);
+        let mut asks: Vec<_> = asks.into_iter().map(|ask| (key, ask)).collect();
+        if asks.is_empty() {
+            asks = download.steal(now, &mut self.peers, key);
+        }
+        self.send_asks(asks);
+    }
+
+    pub(super) fn refill_all(&mut self, now: Instant) {
+        let mut keys: Vec<Handle> = self.peers.keys().copied().collect();
+        self.rng.shuffle(&mut keys);
+        keys.into_iter().for_each(|key| self.refill(now, key));
+    }
+
+    pub(super) fn send_asks(&mut self, asks: impl IntoIterator<Item = (Handle, Ask)>) {
+        let channel = self.number.into();
+        for (to, ask) in asks {
+            let message = match ask {
+                Ask::Blocks { id, target } => Message::Request {
+                    channel,
+                    id,
+                    piece: target.piece.get().into(),
+                    first: target.blocks.start.into(),
+                    count: (target.blocks.end - target.blocks.start).into(),
+                },
+                Ask::Any { id, credits, residue, modulus } => {
+                    Message::Any { channel, id, credits, residue, modulus }
+                }
+                Ask::Cancel { id } => Message::Cancel { channel, id },
+            };
+            self.say(to, &message);
+        }
+    }
+}

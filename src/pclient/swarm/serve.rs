@@ -1,0 +1,148 @@
+//! The sender's side of a swarm: the manifest, the requests of peers, content, and word of what is here.
+
+use super::{Notice, Swarm};
+use crate::Error;
+use crate::pclient::download::{block_count, block_len};
+use crate::pclient::message::{self, BLOCK_LEN, MAX_HASHES, MAX_HAVES, Message};
+use crate::pclient::peer::{Target, Wanted, What};
+use crate::pclient::pieces::PieceIndex;
+use crate::pclient::upload::Next;
+use crate::rudp::{Class, Handle};
+use crate::time::Instant;
+
+impl Swarm {
+    pub(super) fn give_manifest(&mut self, key: Handle, first: u64) {
+        let Some(content) = &self.content else { return };
+        let manifest = &content.manifest;
+        let Some(rest) = usize::try_from(first).ok().and_then(|first| manifest.hashes().get(first..)) else {
+            return;
+        };
+        // The size and its proof are told once, with the first part.
+        let proof = if first == 0 { manifest.size_proof().to_bytes() } else { Vec::new() };
+        let message = Message::Manifest {
+            channel: self.number.into(),
+            size: manifest.lengths().size(),
+            proof: &proof,
+            first,
+            hashes: &rest[..rest.len().min(MAX_HASHES)],
+        };
+        self.outbox.push((key, Class::Bulk, message.encode()));
+    }
+
+    pub(super) fn on_request(
+        &mut self,
+        now: Instant,
+        key: Handle,
+        id: u64,
+        piece: u64,
+        first: u64,
+        count: u64,
+    ) {
+        let target = self.checked_target(piece, first, count);
+        let served =
+            target.is_some_and(|target| self.want(now, key, Wanted { id, what: What::Blocks(target) }));
+        if !served {
+            self.say(key, &Message::Reject { channel: self.number.into(), id });
+        }
+    }
+
+    /// The blocks of a request, if they exist and are here.
+    pub(super) fn checked_target(&self, piece: u64, first: u64, count: u64) -> Option<Target> {
+        let lengths = self.content.as_ref()?.manifest.lengths();
+        let piece = lengths.piece(piece)?;
+        let end = first.checked_add(count)?;
+        let blocks = u64::from(block_count(&lengths, piece));
+        (self.has(piece) && count > 0 && end <= blocks)
+            .then_some(Target { piece, blocks: first as u32..end as u32 })
+    }
+
+    pub(super) fn on_any(
+        &mut self,
+        now: Instant,
+        key: Handle,
+        id: u64,
+        credits: u64,
+        residue: u64,
+        modulus: u64,
+    ) {
+        // Relays choose nothing: they would choose alike.
+        let class = u32::try_from(residue).ok().zip(u32::try_from(modulus).ok());
+        let class = class.filter(|(residue, modulus)| residue < modulus && self.is_complete());
+        let Some((residue, modulus)) = class else {
+            return self.say(key, &Message::None { channel: self.number.into(), id, credits });
+        };
+        for id in id..id.saturating_add(credits) {
+            if !self.want(now, key, Wanted { id, what: What::Any { residue, modulus } }) {
+                return;
+            }
+        }
+    }
+
+    pub(super) fn want(&mut self, now: Instant, key: Handle, wanted: Wanted) -> bool {
+        let (Some(content), Some(peer)) = (&mut self.content, self.peers.get_mut(&key)) else { return false };
+        let accepted = content.upload.want(peer, wanted);
+        if !accepted {
+            self.ban(now, key);
+        }
+        accepted
+    }
+
+    pub(super) fn has(&self, piece: PieceIndex) -> bool {
+        self.download.as_ref().is_none_or(|download| download.have().get(piece))
+    }
+
+    /// The next block to send, with its receiver, given to whom one `may_go` at once.
+    pub fn next_block(&mut self, now: Instant, may_go: impl Fn(Handle) -> bool) -> Option<(Handle, Vec<u8>)> {
+        // Whoever began with the whole file is a source; a receiver that is done goes on relaying.
+        let is_source = self.download.is_none();
+        loop {
+            let content = self.content.as_mut()?;
+            match content.upload.next(&mut self.peers, is_source, &mut self.rng, &may_go)? {
+                Next::Refuse { to, first, credits } => {
+                    self.say(to, &Message::None { channel: self.number.into(), id: first, credits });
+                }
+                Next::Block(serve) => {
+                    let lengths = content.manifest.lengths();
+                    let len = block_len(&lengths, serve.piece, serve.block) as usize;
+                    let mut buf = Vec::with_capacity(len + 32);
+                    let (piece, block) = (serve.piece.get(), serve.block);
+                    message::block_header(&mut buf, self.number.into(), serve.id, piece.into(), block.into());
+                    let start = buf.len();
+                    buf.resize(start + len, 0);
+                    let offset =
+                        lengths.piece_range(serve.piece).start + u64::from(block) * u64::from(BLOCK_LEN);
+                    if let Err(source) = content.storage.read_at(offset, &mut buf[start..]) {
+                        self.notices
+                            .push(Notice::Failed(Error::Storage { fid: self.fid, source: source.into() }));
+                        return None;
+                    }
+                    self.sending.add(now, len as u64);
+                    return Some((serve.to, buf));
+                }
+            }
+        }
+    }
+
+    pub(super) fn schedule_haves(&mut self, now: Instant) {
+        let is_busy =
+            self.peers.values().any(|peer| !peer.queue.wanted.is_empty() || peer.queue.serving.is_some());
+        self.haves.schedule(self.peers.len(), self.sending.rate(now), is_busy);
+    }
+
+    pub(super) fn flush_haves(&mut self, now: Instant) {
+        let Some(flush) = self.haves.begin(now, self.is_complete()) else { return };
+        let channel = self.number.into();
+        for (&key, peer) in &mut self.peers {
+            if peer.began_complete && !flush.to_sources {
+                if !peer.haves.is_empty() {
+                    self.haves.held_back();
+                }
+                continue;
+            }
+            for pieces in std::mem::take(&mut peer.haves).chunks(MAX_HAVES) {
+                let pieces = pieces.iter().map(|piece| piece.get().into()).collect();
+                self.outbox.push((key, Class::Control, Message::Have { channel, pieces }.encode()));
+            }
+        }
+    }
+}
