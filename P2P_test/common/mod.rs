@@ -172,8 +172,11 @@ impl Swarm {
     /// A swarm whose tracker has the course's rates.
     pub(crate) fn new() -> Swarm {
         log_to_test();
-        let tracker =
-            Arc::new(Tracker::new(TRACKER_RATE, TRACKER_RATE, None).expect("a port for the tracker"));
+        Swarm::with_tracker(Tracker::new(TRACKER_RATE, TRACKER_RATE, None).expect("a port for the tracker"))
+    }
+
+    pub(crate) fn with_tracker(tracker: Tracker) -> Swarm {
+        let tracker = Arc::new(tracker);
         let server = Arc::clone(&tracker);
         Swarm { tracker, serving: Some(begin("the tracker's start", move || server.start())) }
     }
