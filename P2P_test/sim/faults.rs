@@ -58,6 +58,9 @@ impl Scenario {
     /// Plays it. Gives the trace of all that was sent.
     fn play(self) -> u64 {
         let mut lab = Lab::new(self.seed, self.size, self.faults.clone());
+        // A patient user: what counts here is that it ends right, not how soon it is given up.
+        lab.config.tracker_timeout = LIMIT;
+        lab.config.stall_timeout = LIMIT;
         let sources: Vec<NodeId> = self.sources.iter().map(|&rates| lab.add(rates)).collect();
         sources.iter().for_each(|&id| lab.share(id));
         self.wait_for_registration(&mut lab, &sources);
