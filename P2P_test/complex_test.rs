@@ -33,7 +33,7 @@ fn a_swarm_survives_those_who_leave_it_and_serves_those_who_join_it() {
     note("B has cancelled");
     d.reaches(fid, MEDIUM / 4);
     d.close().expect("closing can't fail");
-    assert_closed(to_d.within(Duration::from_secs(1)));
+    assert_closed(&to_d.within(Duration::from_secs(1)));
     note("D has closed");
 
     // Two join while the others are still at it; one of them shares something of its own.
@@ -64,5 +64,5 @@ fn a_swarm_survives_those_who_leave_it_and_serves_those_who_join_it() {
     note("B is complete at its second attempt");
 
     all_close_within(Duration::from_secs(2), &[&a, &b, &c, &d, &e, &g, &h]);
-    assert_closed(g.download(fid));
+    assert_closed(&g.download(fid));
 }

@@ -18,11 +18,11 @@ fn after_close_every_call_says_so_at_once() {
     let fid = a.shares(&file);
     a.begin_close().within(SHORTLY).expect("closing can't fail");
     let watch = Stopwatch::start();
-    assert_closed(a.register(&file.path));
-    assert_closed(a.register(folder.join("missing")));
-    assert_closed(a.download(fid));
-    assert_closed(a.download_to(fid, folder.join("new")));
-    assert_closed(a.cancel(fid));
+    assert_closed(&a.register(&file.path));
+    assert_closed(&a.register(folder.join("missing")));
+    assert_closed(&a.download(fid));
+    assert_closed(&a.download_to(fid, folder.join("new")));
+    assert_closed(&a.cancel(fid));
     assert!(a.progress(fid).is_none());
     a.close().expect("closing again is harmless");
     assert!(watch.elapsed() < AT_ONCE, "{:?}", watch.elapsed());
@@ -45,8 +45,8 @@ fn close_ends_what_is_under_way_and_may_be_called_by_many_at_once() {
     b.reaches(fid, MEDIUM / 16);
 
     let closings = [b.begin_close(), b.begin_close(), b.begin_close()];
-    assert_closed(to_memory.within(AT_ONCE));
-    assert_closed(to_path.within(AT_ONCE));
+    assert_closed(&to_memory.within(AT_ONCE));
+    assert_closed(&to_path.within(AT_ONCE));
     for closing in closings {
         closing.within(AT_ONCE).expect("closing can't fail");
     }
@@ -74,6 +74,24 @@ fn a_source_that_closes_frees_its_port_and_sends_no_more() {
     let result = download.within(Duration::from_secs(15));
     assert!(matches!(result, Err(Error::NoHolder { .. })), "{:?}", result.map(|_| "all"));
     assert_eq!(proxy.stats(), stats, "something left or arrived after close");
+}
+
+#[test]
+fn who_closes_while_it_registers_is_not_listed_afterwards() {
+    let (swarm, folder) = (Swarm::new(), Folder::new());
+    let b = swarm.join("B", 0, 0);
+    for seed in 20..30 {
+        let file = folder.file(&format!("{seed}.bin"), seed, 1000);
+        let a = swarm.join("A", 0, 0);
+        let registerings = [a.begin_register(&file.path), a.begin_register(&file.path)];
+        a.begin_close().within(SHORTLY).expect("closing can't fail");
+        for registering in registerings {
+            let result = registering.within(AT_ONCE);
+            assert!(matches!(result, Ok(_) | Err(Error::Closed)), "{result:?}");
+        }
+        let result = b.download(file.fid());
+        assert!(matches!(result, Err(Error::UnknownFile(_))), "{:?}", result.map(|content| content.len()));
+    }
 }
 
 #[test]
@@ -148,7 +166,7 @@ fn a_tracker_that_is_not_there_is_given_up_and_found_when_it_comes() {
     assert!(cut_short.within(Duration::from_secs(5)).is_err());
     let cut_short = c.begin_download(other.fid());
     c.begin_close().within(SHORTLY).expect("closing can't fail");
-    assert_closed(cut_short.within(AT_ONCE));
+    assert_closed(&cut_short.within(AT_ONCE));
 
     let swarm = Swarm::with_tracker(Tracker::bind(addr, 10_000, 10_000).expect("the port is free"));
     a.shares(&file);

@@ -127,7 +127,7 @@ fn what_the_system_lets_nobody_read_can_not_be_registered() {
     let (swarm, folder) = (Swarm::new(), Folder::new());
     let file = folder.file("secret", 7, 1000);
     let a = swarm.join("A", 0, 0);
-    fs::set_permissions(&file.path, fs::Permissions::from_mode(0)).expect("it is the test's own file");
+    fs::set_permissions(&file.path, fs::Permissions::from_mode(0o000)).expect("it is the test's own file");
     match fs::read(&file.path) {
         Ok(_) => assert_eq!(a.shares(&file), file.fid()),
         Err(_) => assert!(matches!(a.register(&file.path), Err(Error::File { .. }))),

@@ -328,7 +328,7 @@ pub(crate) fn all_close_within(limit: Duration, peers: &[&Peer]) {
 }
 
 /// Fails the test unless this is the error of calls after `close`, or during it.
-pub(crate) fn assert_closed<T: std::fmt::Debug>(result: Result<T>) {
+pub(crate) fn assert_closed<T: std::fmt::Debug>(result: &Result<T>) {
     assert!(matches!(result, Err(Error::Closed)), "{result:?} instead of Closed");
 }
 

@@ -208,10 +208,11 @@ impl PClient {
             Ok(Box::new(storage))
         });
         self.fetch(fid, make)?;
-        if *made.lock() {
+        // Registered meanwhile, it is complete, but the file under way was given up.
+        if *made.lock() && path.symlink_metadata().is_ok() {
             return Ok(());
         }
-        // It was here before, in another place.
+        // It is here, but in another place.
         self.copy_to(fid, &path)
     }
 
