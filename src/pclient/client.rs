@@ -94,6 +94,15 @@ impl Waiting {
     }
 }
 
+/// Owned by the node's thread: when that ends, be it by a panic, nobody waits any longer.
+struct Answers(Arc<Mutex<Waiting>>);
+
+impl Drop for Answers {
+    fn drop(&mut self) {
+        self.0.lock().0.clear();
+    }
+}
+
 impl PClient {
     /// A client of the tracker at `tracker`, on `proxy` if one is given (then `port` and the rates are the proxy's
     /// own), else on a proxy of its own at 127.0.0.1: rates in B/s, 0 = unlimited; `None` = any free port.
@@ -124,11 +133,11 @@ impl PClient {
         let local_addr = proxy.local_addr();
         let tracker = resolve(tracker, local_addr)?;
         let waiting = Arc::new(Mutex::new(Waiting::default()));
-        let observer = Arc::clone(&waiting);
+        let answers = Answers(Arc::clone(&waiting));
         let node = Node::new(config, tracker, Rng::from_os());
         let driver = Driver::spawn("swarmcast-peer", proxy, node, move |node, _| {
             while let Some(event) = node.poll_event() {
-                observer.lock().on_event(event);
+                answers.0.lock().on_event(event);
             }
         })?;
         Ok(PClient { driver, waiting, local_addr, closed: Mutex::new(false) })
@@ -199,10 +208,11 @@ impl PClient {
             Ok(Box::new(storage))
         });
         self.fetch(fid, make)?;
-        if *made.lock() {
+        // Registered meanwhile, it is complete, but the file under way was given up.
+        if *made.lock() && path.symlink_metadata().is_ok() {
             return Ok(());
         }
-        // It was here before, in another place.
+        // It is here, but in another place.
         self.copy_to(fid, &path)
     }
 
@@ -264,7 +274,6 @@ impl PClient {
             Ok(())
         });
         self.driver.stop();
-        self.waiting.lock().0.clear();
         Ok(())
     }
 
@@ -325,4 +334,32 @@ fn resolve(addr: impl ToSocketAddrs, local: SocketAddr) -> Result<SocketAddr> {
     let resolved: Vec<SocketAddr> = addr.to_socket_addrs().map_err(|error| bad(error.to_string()))?.collect();
     let same_family = resolved.iter().find(|addr| addr.is_ipv4() == local.is_ipv4());
     same_family.or(resolved.first()).copied().ok_or_else(|| bad("no address".into()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::time::{Clock, Duration};
+
+    #[test]
+    fn whoever_waits_when_the_node_dies_is_told() {
+        let silent = Proxy::new(0, 0, None).unwrap();
+        let client = PClient::new(silent.local_addr(), None, None, 0, 0).unwrap();
+        let (clock, fid) = (Clock::new(), Fid::of(b"a"));
+        std::thread::scope(|scope| {
+            let waiting = scope.spawn(|| client.download(fid));
+            while client.progress(fid).is_none() {
+                assert!(clock.now().as_secs_f64() < 5.0, "the download isn't begun");
+                std::thread::yield_now();
+            }
+            let died = client.driver.call(|_, _| -> () { panic!("as a bug would") });
+            assert_eq!(died, None);
+            assert!(matches!(waiting.join().unwrap(), Err(Error::Closed)));
+        });
+        assert!(matches!(client.cancel(fid), Err(Error::Closed)));
+        client.close().unwrap();
+        assert!(clock.now().as_secs_f64() < 5.0, "that is the tracker's time-out");
+        Proxy::new(0, 0, Some(client.local_addr().port())).expect("the port is free").close();
+        assert!(silent.recv(Some(Duration::ZERO)).is_ok(), "the tracker was asked");
+    }
 }

@@ -129,6 +129,8 @@ pub struct Node {
     farewells: BTreeMap<Fid, Farewell>,
     /// Until when this node waits for the tracker to hear that it leaves.
     leaving: Option<Instant>,
+    /// Leaving or gone: nothing is begun any more that nobody would end.
+    has_left: bool,
     events: VecDeque<Event>,
 }
 
@@ -147,6 +149,7 @@ impl Node {
             turn: None,
             farewells: BTreeMap::new(),
             leaving: None,
+            has_left: false,
             events: VecDeque::new(),
         }
     }
@@ -160,6 +163,10 @@ impl Node {
         storage: Box<dyn Storage>,
     ) {
         let (fid, size) = (manifest.fid(), manifest.lengths().size());
+        if self.has_left {
+            return self.events.push_back(Event::Failed(fid, Error::Closed));
+        }
+        self.come_back(fid);
         if let Some(member) = self.members.get_mut(&fid)
             && member.swarm.is_complete()
         {
@@ -167,28 +174,42 @@ impl Node {
             member.role = Role::Registering;
             member.began = now;
         } else {
-            self.withdraw(now, fid);
+            // What was being fetched is here: whoever waits for it has it.
+            let was_wanted = self.withdraw(now, fid);
+            self.farewells.remove(&fid);
             let (number, rng) = (self.take_number(), self.rng.fork());
             let swarm = Swarm::share(number, name.clone(), manifest, storage, rng, now);
             self.join(now, swarm, Role::Registering);
+            if was_wanted {
+                self.events.push_back(Event::Downloaded(fid));
+            }
         }
-        self.farewells.remove(&fid);
         self.announcer.announce(now, fid, name, size, COMPLETE, 0);
     }
 
     /// Fetches a file. Answered with [`Event::Downloaded`] or [`Event::Failed`]. While it is under way already,
     /// nothing new is begun.
     pub fn fetch(&mut self, now: Instant, fid: Fid, make_storage: MakeStorage) {
+        if self.has_left {
+            return self.events.push_back(Event::Failed(fid, Error::Closed));
+        }
         if let Some(member) = self.members.get(&fid) {
             if member.swarm.is_complete() {
                 self.events.push_back(Event::Downloaded(fid));
             }
             return;
         }
-        self.farewells.remove(&fid);
+        self.come_back(fid);
         let (number, rng) = (self.take_number(), self.rng.fork());
         self.join(now, Swarm::fetch(number, fid, make_storage, rng, now), Role::LookingUp);
         self.announcer.lookup(now, fid);
+    }
+
+    /// Ends a farewell early, as the file is taken part in again. What was cancelled stays so.
+    fn come_back(&mut self, fid: Fid) {
+        if self.farewells.remove(&fid).is_some() {
+            self.events.push_back(Event::Cancelled(fid));
+        }
     }
 
     fn join(&mut self, now: Instant, swarm: Swarm, role: Role) {
@@ -241,6 +262,7 @@ impl Node {
             self.endpoint.close(key, 0);
         }
         self.leaving = Some(now + self.config.farewell_timeout);
+        self.has_left = true;
         self.announcer.leave(now);
         self.settle(now);
     }
@@ -690,5 +712,65 @@ impl Machine for Node {
         let own = self.next_deadline().map(|due| (due, "a call's deadline"));
         let parts = [self.endpoint.poll_timeout(), self.announcer.poll_timeout(), own];
         swarms.chain(parts.into_iter().flatten()).min()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::pclient::storage::MemoryStorage;
+
+    const TRACKER: &str = "127.0.0.1:9";
+
+    /// A node that takes part in a file, and the file's id. The tracker never answers.
+    fn node() -> (Node, Fid) {
+        let mut node = Node::new(Config::default(), TRACKER.parse().unwrap(), Rng::from_seed(1));
+        share(&mut node);
+        (node, Fid::of(b"a"))
+    }
+
+    fn share(node: &mut Node) {
+        let manifest = Manifest::from_reader(&b"a"[..], 1).unwrap();
+        let mut storage = MemoryStorage::with_size(1).unwrap();
+        storage.write_at(0, b"a").unwrap();
+        node.share(Instant::ORIGIN, None, manifest, Box::new(storage));
+    }
+
+    fn fetch(node: &mut Node, fid: Fid) {
+        node.fetch(Instant::ORIGIN, fid, Box::new(|size| Ok(Box::new(MemoryStorage::with_size(size)?))));
+    }
+
+    #[test]
+    fn a_cancel_is_over_when_the_file_is_taken_part_in_again() {
+        for again in [share as fn(&mut Node), |node| fetch(node, Fid::of(b"a"))] {
+            let (mut node, fid) = node();
+            assert!(node.cancel(Instant::ORIGIN, fid));
+            assert!(node.poll_event().is_none(), "the tracker hasn't answered");
+            again(&mut node);
+            assert!(matches!(node.poll_event(), Some(Event::Cancelled(which)) if which == fid));
+            assert!(node.progress(fid).is_some());
+        }
+    }
+
+    #[test]
+    fn what_is_registered_while_it_is_fetched_is_there() {
+        let mut node = Node::new(Config::default(), TRACKER.parse().unwrap(), Rng::from_seed(1));
+        let fid = Fid::of(b"a");
+        fetch(&mut node, fid);
+        share(&mut node);
+        assert!(matches!(node.poll_event(), Some(Event::Downloaded(which)) if which == fid));
+        assert_eq!(node.swarm(fid).unwrap().read_all().unwrap().unwrap(), b"a");
+    }
+
+    #[test]
+    fn who_leaves_begins_nothing_any_more() {
+        let (mut node, fid) = node();
+        node.leave(Instant::ORIGIN);
+        share(&mut node);
+        fetch(&mut node, fid);
+        for _ in 0..2 {
+            assert!(matches!(node.poll_event(), Some(Event::Failed(_, Error::Closed))));
+        }
+        assert!(node.progress(fid).is_none());
     }
 }
