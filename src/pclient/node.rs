@@ -3,6 +3,9 @@
 //! No socket, thread or clock here. [`client`](super::client) runs it on a real proxy, the simulator on a shaped
 //! link; both run this very type.
 
+mod deadlines;
+mod events;
+
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::SocketAddr;
 
@@ -10,14 +13,14 @@ use super::book::AddressBook;
 use super::manifest::Manifest;
 use super::message::Message;
 use super::storage::Storage;
-use super::swarm::{MakeStorage, Notice, Progress, Swarm};
+use super::swarm::{MakeStorage, Progress, Swarm};
 use super::upload::MAX_BLOCK_MESSAGE;
 use crate::machine::Machine;
 use crate::name::FileName;
 use crate::rand::Rng;
 use crate::rudp::{self, Class, Endpoint, Handle, Oneshot};
 use crate::time::{Duration, Instant};
-use crate::tracker::{self, Announcer, COMPLETE};
+use crate::tracker::{Announcer, COMPLETE};
 use crate::{Error, Fid};
 
 /// Everything about a node that a user may want otherwise.
@@ -86,6 +89,8 @@ struct Membership {
     swarm: Swarm,
     book: AddressBook,
     role: Role,
+    /// Whether the tracker has ever confirmed that we hold the file.
+    is_listed: bool,
     /// When the tracker was last asked for holders.
     asked_around: Instant,
     began: Instant,
@@ -214,7 +219,14 @@ impl Node {
 
     fn join(&mut self, now: Instant, swarm: Swarm, role: Role) {
         let fid = swarm.fid();
-        let member = Membership { swarm, book: AddressBook::default(), role, asked_around: now, began: now };
+        let member = Membership {
+            swarm,
+            book: AddressBook::default(),
+            role,
+            is_listed: false,
+            asked_around: now,
+            began: now,
+        };
         self.members.insert(fid, member);
     }
 
@@ -303,225 +315,16 @@ impl Node {
         self.watch_expected();
     }
 
-    fn on_rudp_event(&mut self, now: Instant, event: rudp::Event) {
-        match event {
-            rudp::Event::Connected { handle, remote, inbound } => self.on_connected(handle, remote, inbound),
-            rudp::Event::Message { handle, data } => match Message::decode(&data) {
-                Ok(message) => self.on_message(now, handle, &message),
-                Err(_) => {
-                    log::debug!("{:?} sent what can't be read", self.remote(handle));
-                    self.endpoint.close(handle, 2);
-                }
-            },
-            rudp::Event::Closed { handle, remote, reason } => {
-                log::debug!("connection with {remote} is over: {reason}");
-                self.connections.remove(&handle);
-                for member in self.members.values_mut() {
-                    let is_wanted = matches!(member.role, Role::Downloading | Role::LookingUp);
-                    if is_wanted {
-                        member.book.failed(remote, now);
-                    }
-                    member.swarm.remove_peer(now, handle);
-                }
-            }
-        }
-    }
-
-    fn remote(&self, key: Handle) -> Option<SocketAddr> {
-        Some(self.connections.get(&key)?.remote)
-    }
-
-    fn on_connected(&mut self, key: Handle, remote: SocketAddr, inbound: bool) {
-        let connection = self.connections.entry(key).or_insert_with(|| Connection::new(remote, inbound));
-        connection.established = true;
-        self.endpoint.send(key, Class::Control, 0, Message::Hello { node: self.id }.encode());
-        // Whoever dials knows why: it opens the files that it dialled for.
-        for member in self.members.values_mut().filter(|_| !inbound) {
-            if member.book.contains(remote) {
-                member.book.succeeded(remote);
-                connection.opened.insert(member.swarm.fid());
-                self.endpoint.send(key, Class::Control, 0, member.swarm.open_message().encode());
-            }
-        }
-    }
-
-    fn on_message(&mut self, now: Instant, key: Handle, message: &Message<'_>) {
-        let Some(connection) = self.connections.get_mut(&key) else { return };
-        match *message {
-            Message::Hello { node } => {
-                connection.node = Some(node);
-                self.drop_twin(key, node);
-            }
-            Message::Open { channel, fid, has_manifest, is_complete } => {
-                self.on_open(now, key, channel, fid, has_manifest, is_complete);
-            }
-            Message::Shut { channel } => {
-                let Some(fid) = connection.channels.remove(&channel) else { return };
-                connection.opened.remove(&fid);
-                if let Some(member) = self.members.get_mut(&fid) {
-                    member.book.remove(connection.remote);
-                    member.swarm.remove_peer(now, key);
-                }
-            }
-            Message::Refuse { fid } => {
-                let remote = connection.remote;
-                connection.opened.remove(&fid);
-                if let Some(member) = self.members.get_mut(&fid) {
-                    member.book.remove(remote);
-                    member.swarm.remove_peer(now, key);
-                }
-            }
-            Message::AskManifest { channel, .. }
-            | Message::Manifest { channel, .. }
-            | Message::Bitfield { channel, .. }
-            | Message::Have { channel, .. }
-            | Message::Request { channel, .. }
-            | Message::Any { channel, .. }
-            | Message::None { channel, .. }
-            | Message::Cancel { channel, .. }
-            | Message::Reject { channel, .. }
-            | Message::Block { channel, .. } => {
-                // Of a file that was left meanwhile: whatever it is, it is refused by silence.
-                if let Some(fid) = connection.channels.get(&channel)
-                    && let Some(member) = self.members.get_mut(fid)
-                    && member.swarm.peers().contains_key(&key)
-                {
-                    member.swarm.on_message(now, key, message);
-                }
-            }
-        }
-    }
-
-    fn on_open(
-        &mut self,
-        now: Instant,
-        key: Handle,
-        channel: u64,
-        fid: Fid,
-        has_manifest: bool,
-        is_complete: bool,
-    ) {
-        let Some(connection) = self.connections.get_mut(&key) else { return };
-        let Some(member) = self.members.get_mut(&fid) else {
-            return self.endpoint.send(key, Class::Control, 0, Message::Refuse { fid }.encode());
-        };
-        connection.channels.insert(channel, fid);
-        if connection.opened.insert(fid) {
-            self.endpoint.send(key, Class::Control, 0, member.swarm.open_message().encode());
-        }
-        member.swarm.on_open(now, key, connection.remote, channel, has_manifest, is_complete);
-    }
-
-    /// Two nodes that dialled each other at once keep one of the connections, and both keep the same: the one that the
-    /// smaller id dialled, or the newer if one side dialled both.
-    fn drop_twin(&mut self, key: Handle, node: u64) {
-        if node == self.id {
-            // We have dialled ourselves.
-            let remote = self.connections[&key].remote;
-            self.members.values_mut().for_each(|member| member.book.remove(remote));
-            self.endpoint.close(key, 0);
-            return;
-        }
-        let dialler = |connection: &Connection| if connection.inbound { node } else { self.id };
-        let twin = self.connections.iter().find(|(other, c)| **other != key && c.node == Some(node));
-        let Some((&other, twin)) = twin else { return };
-        let (mine, theirs) = (dialler(&self.connections[&key]), dialler(twin));
-        let drop = if mine > theirs { key } else { other };
-        self.endpoint.close(drop, 0);
-    }
-
-    fn on_tracker_event(&mut self, now: Instant, event: tracker::Event) {
-        match event {
-            tracker::Event::Confirmed { fid } => {
-                if let Some(member) = self.members.get_mut(&fid)
-                    && member.role == Role::Registering
-                {
-                    member.role = Role::Sharing;
-                    self.events.push_back(Event::Registered(fid));
-                }
-            }
-            tracker::Event::Holders { fid, holders, .. } => {
-                let Some(member) = self.members.get_mut(&fid) else { return };
-                if member.swarm.is_complete() {
-                    return;
-                }
-                for holder in holders {
-                    member.book.add(holder.addr, now);
-                }
-                if member.role == Role::LookingUp {
-                    member.role = Role::Downloading;
-                    self.announcer.announce(now, fid, None, 0, 0, WANT);
-                }
-            }
-            tracker::Event::Unknown { fid } => {
-                if self.members.get(&fid).is_some_and(|member| member.role == Role::LookingUp) {
-                    self.fail(now, fid, Error::UnknownFile(fid));
-                }
-            }
-            tracker::Event::Cancelled { fid } => {
-                if let Some(farewell) = self.farewells.get_mut(&fid) {
-                    farewell.tracker_knows = true;
-                }
-                self.settle_farewells(now);
-            }
-            tracker::Event::Left => {
-                if self.leaving.take().is_some() {
-                    self.events.push_back(Event::Left);
-                }
-            }
-            tracker::Event::Refused { fid, refusal } => {
-                log::warn!("the tracker doesn't list us for {}: {refusal}", fid.short());
-                if self.members.get(&fid).is_some_and(|member| member.role == Role::Registering) {
-                    self.fail(now, fid, Error::Refused { fid, refusal: refusal.to_string() });
-                }
-            }
-            tracker::Event::Found { .. } => {}
-        }
-    }
-
-    /// Sends on what the swarms want said. False if there was nothing.
-    fn collect_notices(&mut self, now: Instant) -> bool {
-        let mut any = false;
-        let fids: Vec<Fid> = self.members.keys().copied().collect();
-        for fid in fids {
-            let Some(member) = self.members.get_mut(&fid) else { continue };
-            let tag = member.swarm.number();
-            for (to, class, message) in member.swarm.take_outbox() {
-                self.endpoint.send(to, class, tag, message);
-                any = true;
-            }
-            for notice in member.swarm.take_notices() {
-                any = true;
-                self.on_notice(now, fid, notice);
-            }
-        }
-        any
-    }
-
-    fn on_notice(&mut self, now: Instant, fid: Fid, notice: Notice) {
-        match notice {
-            Notice::Complete => {
-                if let Some(member) = self.members.get_mut(&fid) {
-                    member.role = Role::Sharing;
-                    self.announcer.announce(now, fid, None, member.swarm.size().unwrap_or(0), COMPLETE, 0);
-                }
-                self.events.push_back(Event::Downloaded(fid));
-            }
-            Notice::Failed(error) => self.fail(now, fid, error),
-            Notice::Ban(addr, until) => {
-                let liars = self.connections.iter().filter(|(_, c)| c.remote == addr).map(|(&key, _)| key);
-                for key in liars.collect::<Vec<_>>() {
-                    self.endpoint.close(key, 3);
-                }
-                if let Some(member) = self.members.get_mut(&fid) {
-                    member.book.wait(addr, until);
-                }
-            }
-        }
-    }
-
     fn fail(&mut self, now: Instant, fid: Fid, error: Error) {
-        self.withdraw(now, fid);
+        match self.members.get_mut(&fid) {
+            // Registering it once more has failed; that is no reason to stop sharing it.
+            Some(member) if member.role == Role::Registering && member.is_listed => {
+                member.role = Role::Sharing;
+            }
+            _ => {
+                self.withdraw(now, fid);
+            }
+        }
         self.events.push_back(Event::Failed(fid, error));
     }
 
@@ -585,69 +388,6 @@ impl Node {
                 self.endpoint.set_keep_alive(key, expected);
             }
         }
-    }
-
-    fn settle_farewells(&mut self, now: Instant) {
-        let handles: Vec<Handle> = self.connections.keys().copied().collect();
-        let endpoint = &self.endpoint;
-        let is_over = |farewell: &Farewell| {
-            let in_flight = handles.iter().any(|&key| endpoint.is_in_flight(key, farewell.tag));
-            farewell.deadline <= now || (farewell.tracker_knows && !in_flight)
-        };
-        let over: Vec<Fid> = self.farewells.iter().filter(|(_, f)| is_over(f)).map(|(&fid, _)| fid).collect();
-        for fid in over {
-            self.farewells.remove(&fid);
-            self.events.push_back(Event::Cancelled(fid));
-        }
-    }
-
-    /// Ends what has waited too long.
-    fn check_deadlines(&mut self, now: Instant) {
-        if self.leaving.is_some_and(|deadline| deadline <= now) {
-            self.leaving = None;
-            self.events.push_back(Event::Left);
-        }
-        let mut failures = Vec::new();
-        for (&fid, member) in &mut self.members {
-            match member.role {
-                Role::Registering | Role::LookingUp if member.began + self.config.tracker_timeout <= now => {
-                    failures.push((fid, self.announcer.tracker(), None));
-                }
-                Role::Downloading if member.swarm.last_progress() + self.config.stall_timeout <= now => {
-                    failures.push((fid, self.announcer.tracker(), Some(member.book.len())));
-                }
-                Role::Downloading
-                    if member.swarm.peers().len() < self.config.neighbours
-                        && member.asked_around + LOOK_AROUND <= now =>
-                {
-                    member.asked_around = now;
-                    self.announcer.request_holders(now, fid);
-                }
-                Role::Registering | Role::LookingUp | Role::Downloading | Role::Sharing => {}
-            }
-        }
-        for (fid, addr, tried) in failures {
-            let error = match tried {
-                Some(tried) => Error::NoHolder { fid, tried, seconds: self.config.stall_timeout.as_secs() },
-                None => Error::TrackerUnreachable { addr, seconds: self.config.tracker_timeout.as_secs() },
-            };
-            self.fail(now, fid, error);
-        }
-        self.settle_farewells(now);
-    }
-
-    fn next_deadline(&self) -> Option<Instant> {
-        let members = self.members.values().filter_map(|member| match member.role {
-            Role::Registering | Role::LookingUp => Some(member.began + self.config.tracker_timeout),
-            Role::Downloading => {
-                let stall = member.swarm.last_progress() + self.config.stall_timeout;
-                let is_short = member.swarm.peers().len() < self.config.neighbours;
-                Some(if is_short { stall.min(member.asked_around + LOOK_AROUND) } else { stall })
-            }
-            Role::Sharing => None,
-        });
-        let farewells = self.farewells.values().map(|farewell| farewell.deadline);
-        members.chain(farewells).chain(self.leaving).min()
     }
 }
 
@@ -716,61 +456,4 @@ impl Machine for Node {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::pclient::storage::MemoryStorage;
-
-    const TRACKER: &str = "127.0.0.1:9";
-
-    /// A node that takes part in a file, and the file's id. The tracker never answers.
-    fn node() -> (Node, Fid) {
-        let mut node = Node::new(Config::default(), TRACKER.parse().unwrap(), Rng::from_seed(1));
-        share(&mut node);
-        (node, Fid::of(b"a"))
-    }
-
-    fn share(node: &mut Node) {
-        let manifest = Manifest::from_reader(&b"a"[..], 1).unwrap();
-        let mut storage = MemoryStorage::with_size(1).unwrap();
-        storage.write_at(0, b"a").unwrap();
-        node.share(Instant::ORIGIN, None, manifest, Box::new(storage));
-    }
-
-    fn fetch(node: &mut Node, fid: Fid) {
-        node.fetch(Instant::ORIGIN, fid, Box::new(|size| Ok(Box::new(MemoryStorage::with_size(size)?))));
-    }
-
-    #[test]
-    fn a_cancel_is_over_when_the_file_is_taken_part_in_again() {
-        for again in [share as fn(&mut Node), |node| fetch(node, Fid::of(b"a"))] {
-            let (mut node, fid) = node();
-            assert!(node.cancel(Instant::ORIGIN, fid));
-            assert!(node.poll_event().is_none(), "the tracker hasn't answered");
-            again(&mut node);
-            assert!(matches!(node.poll_event(), Some(Event::Cancelled(which)) if which == fid));
-            assert!(node.progress(fid).is_some());
-        }
-    }
-
-    #[test]
-    fn what_is_registered_while_it_is_fetched_is_there() {
-        let mut node = Node::new(Config::default(), TRACKER.parse().unwrap(), Rng::from_seed(1));
-        let fid = Fid::of(b"a");
-        fetch(&mut node, fid);
-        share(&mut node);
-        assert!(matches!(node.poll_event(), Some(Event::Downloaded(which)) if which == fid));
-        assert_eq!(node.swarm(fid).unwrap().read_all().unwrap().unwrap(), b"a");
-    }
-
-    #[test]
-    fn who_leaves_begins_nothing_any_more() {
-        let (mut node, fid) = node();
-        node.leave(Instant::ORIGIN);
-        share(&mut node);
-        fetch(&mut node, fid);
-        for _ in 0..2 {
-            assert!(matches!(node.poll_event(), Some(Event::Failed(_, Error::Closed))));
-        }
-        assert!(node.progress(fid).is_none());
-    }
-}
+mod tests;

@@ -1,0 +1,231 @@
+//! What the parts of a node have to say: the transport, the tracker, the swarms.
+
+use std::net::SocketAddr;
+
+use super::{Connection, Event, Node, Role, WANT};
+use crate::pclient::message::Message;
+use crate::pclient::swarm::Notice;
+use crate::rudp::{self, Class, Handle};
+use crate::time::Instant;
+use crate::tracker::{self, COMPLETE};
+use crate::{Error, Fid};
+
+impl Node {
+    pub(super) fn on_rudp_event(&mut self, now: Instant, event: rudp::Event) {
+        match event {
+            rudp::Event::Connected { handle, remote, inbound } => self.on_connected(handle, remote, inbound),
+            rudp::Event::Message { handle, data } => match Message::decode(&data) {
+                Ok(message) => self.on_message(now, handle, &message),
+                Err(_) => {
+                    log::debug!("{:?} sent what can't be read", self.remote(handle));
+                    self.endpoint.close(handle, 2);
+                }
+            },
+            rudp::Event::Closed { handle, remote, reason } => {
+                log::debug!("connection with {remote} is over: {reason}");
+                self.connections.remove(&handle);
+                for member in self.members.values_mut() {
+                    let is_wanted = matches!(member.role, Role::Downloading | Role::LookingUp);
+                    if is_wanted {
+                        member.book.failed(remote, now);
+                    }
+                    member.swarm.remove_peer(now, handle);
+                }
+            }
+        }
+    }
+
+    pub(super) fn remote(&self, key: Handle) -> Option<SocketAddr> {
+        Some(self.connections.get(&key)?.remote)
+    }
+
+    pub(super) fn on_connected(&mut self, key: Handle, remote: SocketAddr, inbound: bool) {
+        let connection = self.connections.entry(key).or_insert_with(|| Connection::new(remote, inbound));
+        connection.established = true;
+        self.endpoint.send(key, Class::Control, 0, Message::Hello { node: self.id }.encode());
+        // Whoever dials knows why: it opens the files that it dialled for.
+        for member in self.members.values_mut().filter(|_| !inbound) {
+            if member.book.contains(remote) {
+                member.book.succeeded(remote);
+                connection.opened.insert(member.swarm.fid());
+                self.endpoint.send(key, Class::Control, 0, member.swarm.open_message().encode());
+            }
+        }
+    }
+
+    pub(super) fn on_message(&mut self, now: Instant, key: Handle, message: &Message<'_>) {
+        let Some(connection) = self.connections.get_mut(&key) else { return };
+        match *message {
+            Message::Hello { node } => {
+                connection.node = Some(node);
+                self.drop_twin(key, node);
+            }
+            Message::Open { channel, fid, has_manifest, is_complete } => {
+                self.on_open(now, key, channel, fid, has_manifest, is_complete);
+            }
+            Message::Shut { channel } => {
+                let Some(fid) = connection.channels.remove(&channel) else { return };
+                connection.opened.remove(&fid);
+                if let Some(member) = self.members.get_mut(&fid) {
+                    member.book.remove(connection.remote);
+                    member.swarm.remove_peer(now, key);
+                }
+            }
+            Message::Refuse { fid } => {
+                let remote = connection.remote;
+                connection.opened.remove(&fid);
+                if let Some(member) = self.members.get_mut(&fid) {
+                    member.book.remove(remote);
+                    member.swarm.remove_peer(now, key);
+                }
+            }
+            Message::AskManifest { channel, .. }
+            | Message::Manifest { channel, .. }
+            | Message::Bitfield { channel, .. }
+            | Message::Have { channel, .. }
+            | Message::Request { channel, .. }
+            | Message::Any { channel, .. }
+            | Message::None { channel, .. }
+            | Message::Cancel { channel, .. }
+            | Message::Reject { channel, .. }
+            | Message::Block { channel, .. } => {
+                // Of a file that was left meanwhile: whatever it is, it is refused by silence.
+                if let Some(fid) = connection.channels.get(&channel)
+                    && let Some(member) = self.members.get_mut(fid)
+                    && member.swarm.peers().contains_key(&key)
+                {
+                    member.swarm.on_message(now, key, message);
+                }
+            }
+        }
+    }
+
+    pub(super) fn on_open(
+        &mut self,
+        now: Instant,
+        key: Handle,
+        channel: u64,
+        fid: Fid,
+        has_manifest: bool,
+        is_complete: bool,
+    ) {
+        let Some(connection) = self.connections.get_mut(&key) else { return };
+        let Some(member) = self.members.get_mut(&fid) else {
+            return self.endpoint.send(key, Class::Control, 0, Message::Refuse { fid }.encode());
+        };
+        connection.channels.insert(channel, fid);
+        if connection.opened.insert(fid) {
+            self.endpoint.send(key, Class::Control, 0, member.swarm.open_message().encode());
+        }
+        member.swarm.on_open(now, key, connection.remote, channel, has_manifest, is_complete);
+    }
+
+    /// Two nodes that dialled each other at once keep one of the connections, and both keep the same: the one that the
+    /// smaller id dialled, or the newer if one side dialled both.
+    pub(super) fn drop_twin(&mut self, key: Handle, node: u64) {
+        if node == self.id {
+            // We have dialled ourselves.
+            let remote = self.connections[&key].remote;
+            self.members.values_mut().for_each(|member| member.book.remove(remote));
+            self.endpoint.close(key, 0);
+            return;
+        }
+        let dialler = |connection: &Connection| if connection.inbound { node } else { self.id };
+        let twin = self.connections.iter().find(|(other, c)| **other != key && c.node == Some(node));
+        let Some((&other, twin)) = twin else { return };
+        let (mine, theirs) = (dialler(&self.connections[&key]), dialler(twin));
+        let drop = if mine > theirs { key } else { other };
+        self.endpoint.close(drop, 0);
+    }
+
+    pub(super) fn on_tracker_event(&mut self, now: Instant, event: tracker::Event) {
+        match event {
+            tracker::Event::Confirmed { fid } => {
+                if let Some(member) = self.members.get_mut(&fid)
+                    && member.role == Role::Registering
+                {
+                    member.role = Role::Sharing;
+                    member.is_listed = true;
+                    self.events.push_back(Event::Registered(fid));
+                }
+            }
+            tracker::Event::Holders { fid, holders, .. } => {
+                let Some(member) = self.members.get_mut(&fid) else { return };
+                if member.swarm.is_complete() {
+                    return;
+                }
+                for holder in holders {
+                    member.book.add(holder.addr, now);
+                }
+                if member.role == Role::LookingUp {
+                    member.role = Role::Downloading;
+                    self.announcer.announce(now, fid, None, 0, 0, WANT);
+                }
+            }
+            tracker::Event::Unknown { fid } => {
+                if self.members.get(&fid).is_some_and(|member| member.role == Role::LookingUp) {
+                    self.fail(now, fid, Error::UnknownFile(fid));
+                }
+            }
+            tracker::Event::Cancelled { fid } => {
+                if let Some(farewell) = self.farewells.get_mut(&fid) {
+                    farewell.tracker_knows = true;
+                }
+                self.settle_farewells(now);
+            }
+            tracker::Event::Left => {
+                if self.leaving.take().is_some() {
+                    self.events.push_back(Event::Left);
+                }
+            }
+            tracker::Event::Refused { fid, refusal } => {
+                log::warn!("the tracker doesn't list us for {}: {refusal}", fid.short());
+                if self.members.get(&fid).is_some_and(|member| member.role == Role::Registering) {
+                    self.fail(now, fid, Error::Refused { fid, refusal: refusal.to_string() });
+                }
+            }
+            tracker::Event::Found { .. } => {}
+        }
+    }
+
+    /// Sends on what the swarms want said. False if there was nothing.
+    pub(super) fn collect_notices(&mut self, now: Instant) -> bool {
+        let mut any = false;
+        let fids: Vec<Fid> = self.members.keys().copied().collect();
+        for fid in fids {
+            let Some(member) = self.members.get_mut(&fid) else { continue };
+            let tag = member.swarm.number();
+            for (to, class, message) in member.swarm.take_outbox() {
+                self.endpoint.send(to, class, tag, message);
+                any = true;
+            }
+            for notice in member.swarm.take_notices() {
+                any = true;
+                self.on_notice(now, fid, notice);
+            }
+        }
+        any
+    }
+
+    pub(super) fn on_notice(&mut self, now: Instant, fid: Fid, notice: Notice) {
+        match notice {
+            Notice::Complete => {
+                if let Some(member) = self.members.get_mut(&fid) {
+                    member.role = Role::Sharing;
+                    self.announcer.announce(now, fid, None, member.swarm.size().unwrap_or(0), COMPLETE, 0);
+                }
+                self.events.push_back(Event::Downloaded(fid));
+            }
+            Notice::Failed(error) => self.fail(now, fid, error),
+            Notice::Ban(addr, until) => {
+                let liars = self.connections.iter().filter(|(_, c)| c.remote == addr).map(|(&key, _)| key);
+                for key in liars.collect::<Vec<_>>() {
+                    self.endpoint.close(key, 3);
+                }
+                if let Some(member) = self.members.get_mut(&fid) {
+                    member.book.wait(addr, until);
+                }
+            }
+        }
+    }
+}

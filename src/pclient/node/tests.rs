@@ -1,0 +1,70 @@
+//! Calls that overtake each other, on a node whose tracker never answers.
+
+use super::*;
+use crate::pclient::storage::MemoryStorage;
+use crate::tracker;
+
+const TRACKER: &str = "127.0.0.1:9";
+
+/// A node that takes part in a file, and the file's id. The tracker never answers.
+fn node() -> (Node, Fid) {
+    let mut node = Node::new(Config::default(), TRACKER.parse().unwrap(), Rng::from_seed(1));
+    share(&mut node);
+    (node, Fid::of(b"a"))
+}
+
+fn share(node: &mut Node) {
+    let manifest = Manifest::from_reader(&b"a"[..], 1).unwrap();
+    let mut storage = MemoryStorage::with_size(1).unwrap();
+    storage.write_at(0, b"a").unwrap();
+    node.share(Instant::ORIGIN, None, manifest, Box::new(storage));
+}
+
+fn fetch(node: &mut Node, fid: Fid) {
+    node.fetch(Instant::ORIGIN, fid, Box::new(|size| Ok(Box::new(MemoryStorage::with_size(size)?))));
+}
+
+#[test]
+fn a_cancel_is_over_when_the_file_is_taken_part_in_again() {
+    for again in [share as fn(&mut Node), |node| fetch(node, Fid::of(b"a"))] {
+        let (mut node, fid) = node();
+        assert!(node.cancel(Instant::ORIGIN, fid));
+        assert!(node.poll_event().is_none(), "the tracker hasn't answered");
+        again(&mut node);
+        assert!(matches!(node.poll_event(), Some(Event::Cancelled(which)) if which == fid));
+        assert!(node.progress(fid).is_some());
+    }
+}
+
+#[test]
+fn what_is_registered_while_it_is_fetched_is_there() {
+    let mut node = Node::new(Config::default(), TRACKER.parse().unwrap(), Rng::from_seed(1));
+    let fid = Fid::of(b"a");
+    fetch(&mut node, fid);
+    share(&mut node);
+    assert!(matches!(node.poll_event(), Some(Event::Downloaded(which)) if which == fid));
+    assert_eq!(node.swarm(fid).unwrap().read_all().unwrap().unwrap(), b"a");
+}
+
+#[test]
+fn a_failed_second_registration_does_not_end_the_sharing() {
+    let (mut node, fid) = node();
+    node.on_tracker_event(Instant::ORIGIN, tracker::Event::Confirmed { fid });
+    share(&mut node);
+    node.handle_timeout(Instant::ORIGIN + Duration::from_secs(11));
+    assert!(matches!(node.poll_event(), Some(Event::Registered(_))));
+    assert!(matches!(node.poll_event(), Some(Event::Failed(_, Error::TrackerUnreachable { .. }))));
+    assert!(node.progress(fid).is_some());
+}
+
+#[test]
+fn who_leaves_begins_nothing_any_more() {
+    let (mut node, fid) = node();
+    node.leave(Instant::ORIGIN);
+    share(&mut node);
+    fetch(&mut node, fid);
+    for _ in 0..2 {
+        assert!(matches!(node.poll_event(), Some(Event::Failed(_, Error::Closed))));
+    }
+    assert!(node.progress(fid).is_none());
+}
