@@ -69,6 +69,17 @@ pub enum Error {
     /// The server has no such file, or doesn't let it be read.
     #[error("the server has no file `{0}`")]
     NoSuchName(String),
+    /// The server found the file, but can't read it to its end.
+    #[error(
+        "the server can't read `{0}` to its end: see whether the file is being changed there, then try again"
+    )]
+    ServerFailed(String),
+    /// A file that can't be held whole.
+    #[error("a file of {size} B doesn't fit in memory: free some")]
+    TooLarge {
+        /// How long it is, B.
+        size: u64,
+    },
     /// The content arrived, but isn't what the identity says.
     #[error("the content received for {0} doesn't match its id: it was thrown away")]
     Integrity(Fid),

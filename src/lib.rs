@@ -10,6 +10,8 @@ pub mod pclient;
 pub mod proxy;
 pub mod rand;
 pub mod rudp;
+#[path = "../SC_Model/mod.rs"]
+pub mod sc_model;
 pub mod sim;
 pub mod time;
 pub mod tracker;
