@@ -85,8 +85,7 @@ impl Server {
     }
 
     fn serving(root: &Path, proxy: impl FnOnce() -> io::Result<Proxy>) -> Result<Server> {
-        let node = ServerNode::new(root, Rng::from_os())
-            .map_err(|source| Error::File { path: root.to_owned(), source })?;
+        let node = ServerNode::new(root, Rng::from_os()).map_err(|source| Error::file(root, source))?;
         let gate = Gate { phase: Mutex::new(Phase::Ready(Box::new(node))), changed: Condvar::new() };
         Ok(Server { proxy: proxy()?, gate: Arc::new(gate) })
     }

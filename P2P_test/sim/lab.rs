@@ -84,7 +84,7 @@ pub(crate) struct Lab {
     pub(crate) fid: Fid,
     seed: u64,
     tracker: SocketAddr,
-    config: Config,
+    pub(crate) config: Config,
     peers: u8,
 }
 
@@ -94,6 +94,8 @@ pub(crate) type Rates = (u64, u64);
 impl Lab {
     /// A world of this seed with a file of `size` B.
     pub(crate) fn new(seed: u64, size: usize, faults: Faults) -> Lab {
+        // RUST_LOG=debug shows what the nodes think.
+        let _ = env_logger::builder().is_test(true).try_init();
         let mut world = World::new(seed, faults);
         let tracker: SocketAddr = "10.0.0.1:10086".parse().expect("an address");
         let server = Server::new(world.fork_rng(), Rate::new(TRACKER_RATE), Limits::default());

@@ -2,5 +2,6 @@
 //!
 //! Simulated time is exact, whatever the machine is busy with; a failing seed prints the command that replays it.
 
+mod faults;
 mod lab;
 mod speed;

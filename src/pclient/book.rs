@@ -44,9 +44,17 @@ impl AddressBook {
     pub fn failed(&mut self, addr: SocketAddr, now: Instant) {
         let Some(candidate) = self.candidates.get_mut(&addr) else { return };
         candidate.failures += 1;
-        candidate.not_before = now + (FIRST_RETRY * (1 << (candidate.failures - 1).min(10))).min(MAX_RETRY);
+        let wait = (FIRST_RETRY * (1 << (candidate.failures - 1).min(10))).min(MAX_RETRY);
+        candidate.not_before = candidate.not_before.max(now + wait);
         if candidate.failures >= MAX_FAILURES {
             self.candidates.remove(&addr);
+        }
+    }
+
+    /// `addr` is not to be tried before `until`.
+    pub fn wait(&mut self, addr: SocketAddr, until: Instant) {
+        if let Some(candidate) = self.candidates.get_mut(&addr) {
+            candidate.not_before = candidate.not_before.max(until);
         }
     }
 

@@ -334,12 +334,12 @@ impl Download {
         {
             return Arrival::Nonsense;
         }
-        let was_asked = self.settle_request(now, peers, key, id, piece, block, data.len() as u64);
-        if self.have.get(piece) || (!was_asked && !self.partial.contains_key(&piece)) {
+        self.settle_request(now, peers, key, id, piece, block, data.len() as u64);
+        // Of a piece that is had, or that was given up meanwhile.
+        let Some(partial) = self.partial.get_mut(&piece) else {
             self.duplicate_bytes += data.len() as u64;
             return Arrival::Duplicate;
-        }
-        let partial = self.partial.get_mut(&piece).expect("what was asked for is partial");
+        };
         if partial.blocks[block as usize] == Block::Arrived {
             self.duplicate_bytes += data.len() as u64;
             return Arrival::Duplicate;
@@ -357,7 +357,7 @@ impl Download {
         Arrival::Whole { piece, data: partial.data, givers: partial.givers }
     }
 
-    /// Notes on the request's page that a block of it came; true if it was asked for under that name.
+    /// Notes on the request's page that a block of it came.
     #[expect(clippy::too_many_arguments, reason = "the parts of one message")]
     fn settle_request(
         &mut self,
@@ -368,11 +368,11 @@ impl Download {
         piece: PieceIndex,
         block: u32,
         len: u64,
-    ) -> bool {
+    ) {
         let source = &mut peers.get_mut(&key).expect("only peers send").source;
         source.meter.add(now, len);
         source.active = now;
-        let Some(index) = source.requests.iter().position(|request| request.id == id) else { return false };
+        let Some(index) = source.requests.iter().position(|request| request.id == id) else { return };
         if source.requests[index].target.is_none() {
             // The source has chosen.
             source.refusals = 0;
@@ -388,7 +388,7 @@ impl Download {
         let request = &mut source.requests[index];
         let target = request.target.as_mut().expect("chosen by now");
         if target.piece != piece || !target.blocks.contains(&block) {
-            return false;
+            return;
         }
         // Blocks come in order; those that were skipped will not come under this request.
         let skipped = target.blocks.start..block;
@@ -406,12 +406,16 @@ impl Download {
         if !skipped.is_empty() {
             self.release(&Request { id, target: Some(Target { piece, blocks: skipped }), bytes: 0 });
         }
-        true
     }
 
     /// A whole piece proved right: it is had, and nobody else needs to send it.
     pub fn on_verified(&mut self, peers: &mut Peers, piece: PieceIndex) -> Vec<(Handle, Ask)> {
         self.have.set(piece);
+        self.give_up(peers, piece)
+    }
+
+    /// Forgets what has arrived of a piece, and takes back what is under way of it.
+    pub fn give_up(&mut self, peers: &mut Peers, piece: PieceIndex) -> Vec<(Handle, Ask)> {
         self.partial.remove(&piece);
         let mut cancels = Vec::new();
         for (&key, peer) in peers.iter_mut() {

@@ -6,7 +6,7 @@
 //! |---|---|
 //! | the four blocking calls | [`client`] |
 //! | connections, tracker, all swarms of a node | [`node`], [`book`] |
-//! | one file and its peers | [`swarm`], [`peer`] |
+//! | one file and its peers | [`swarm`], [`peer`], `conduct` |
 //! | the receiver's half: what to ask of whom | [`download`], [`picker`], [`rate`] |
 //! | the sender's half: whom to serve with what | [`upload`] |
 //! | pieces, their hashes, the proof of the size | [`pieces`], [`manifest`], [`manifest_fetch`], [`size_proof`] |
@@ -15,6 +15,7 @@
 
 pub mod book;
 pub mod client;
+mod conduct;
 pub mod download;
 pub mod manifest;
 pub mod manifest_fetch;

@@ -424,9 +424,7 @@ impl Node {
                     return;
                 }
                 for holder in holders {
-                    if !member.swarm.is_banned(holder.addr) {
-                        member.book.add(holder.addr, now);
-                    }
+                    member.book.add(holder.addr, now);
                 }
                 if member.role == Role::LookingUp {
                     member.role = Role::Downloading;
@@ -488,12 +486,14 @@ impl Node {
                 self.events.push_back(Event::Downloaded(fid));
             }
             Notice::Failed(error) => self.fail(now, fid, error),
-            Notice::Ban(addr) => {
+            Notice::Ban(addr, until) => {
                 let liars = self.connections.iter().filter(|(_, c)| c.remote == addr).map(|(&key, _)| key);
                 for key in liars.collect::<Vec<_>>() {
                     self.endpoint.close(key, 3);
                 }
-                self.members.values_mut().for_each(|member| member.book.remove(addr));
+                if let Some(member) = self.members.get_mut(&fid) {
+                    member.book.wait(addr, until);
+                }
             }
         }
     }

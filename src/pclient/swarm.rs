@@ -3,9 +3,9 @@
 //! Puts the halves together: what to ask for ([`super::download`]), what to send ([`super::upload`]), where the bytes
 //! lie ([`super::storage`]). Knows connections by their handle only; what it wants said goes into an outbox.
 
-use std::collections::BTreeSet;
 use std::net::SocketAddr;
 
+use super::conduct::Conduct;
 use super::download::{Arrival, Ask, Download, Peers, block_len};
 use super::manifest::Manifest;
 use super::manifest_fetch::{ManifestFetch, Part};
@@ -44,8 +44,8 @@ pub enum Notice {
     Complete,
     /// It can't go on.
     Failed(Error),
-    /// This peer gave what can't be explained by any fault of the network.
-    Ban(SocketAddr),
+    /// This address gave what can't be right: nothing to do with it until then.
+    Ban(SocketAddr, Instant),
 }
 
 /// How far a download is.
@@ -78,7 +78,7 @@ pub struct Swarm {
     download: Option<Download>,
     fetch: Option<ManifestFetch>,
     peers: Peers,
-    banned: BTreeSet<SocketAddr>,
+    conduct: Conduct,
     sending: RateMeter,
     tick: Option<Instant>,
     have_due: Option<Instant>,
@@ -125,7 +125,7 @@ impl Swarm {
             download: None,
             fetch: None,
             peers: Peers::new(),
-            banned: BTreeSet::new(),
+            conduct: Conduct::default(),
             sending: RateMeter::new(now),
             tick: None,
             have_due: None,
@@ -192,9 +192,9 @@ impl Swarm {
         &self.peers
     }
 
-    /// Whether nothing is to be taken from this address any more.
-    pub fn is_banned(&self, addr: SocketAddr) -> bool {
-        self.banned.contains(&addr)
+    /// Whether nothing is to be taken from this address at present.
+    pub fn is_banned(&self, now: Instant, addr: SocketAddr) -> bool {
+        self.conduct.is_banned(now, addr)
     }
 
     /// Whether this peer owes us something, so that its silence matters.
@@ -255,7 +255,7 @@ impl Swarm {
         has_manifest: bool,
         is_complete: bool,
     ) {
-        if self.is_banned(remote) {
+        if self.is_banned(now, remote) {
             return;
         }
         let lengths = self.content.as_ref().map(|content| content.manifest.lengths());
@@ -271,7 +271,7 @@ impl Swarm {
             self.introduce_pieces(key);
             self.peers.insert(key, peer);
             if let Some(lengths) = lengths {
-                self.understand_peer(key, &lengths);
+                self.understand_peer(now, key, &lengths);
             }
         }
         self.advance_fetch(now);
@@ -290,10 +290,10 @@ impl Swarm {
     }
 
     /// Makes sense of what a peer has announced, now that the lengths are known; a peer that makes none is dropped.
-    fn understand_peer(&mut self, key: Handle, lengths: &Lengths) {
+    fn understand_peer(&mut self, now: Instant, key: Handle, lengths: &Lengths) {
         let Some(peer) = self.peers.get_mut(&key) else { return };
         if !peer.pieces.understand(lengths) {
-            self.ban(key);
+            self.ban(now, key);
             return;
         }
         if let Some(download) = &mut self.download {
@@ -317,11 +317,16 @@ impl Swarm {
         self.refill_all(now);
     }
 
-    fn ban(&mut self, key: Handle) {
+    fn ban(&mut self, now: Instant, key: Handle) {
         if let Some(peer) = self.peers.get(&key) {
-            log::warn!("{} gave what can't be part of {}: banned", peer.remote, self.fid.short());
-            self.banned.insert(peer.remote);
-            self.notices.push(Notice::Ban(peer.remote));
+            let until = self.conduct.strike(now, peer.remote);
+            log::warn!(
+                "{} gave what can't be part of {}: banned for {:?}",
+                peer.remote,
+                self.fid.short(),
+                until.since(now)
+            );
+            self.notices.push(Notice::Ban(peer.remote, until));
         }
     }
 
@@ -361,9 +366,11 @@ impl Swarm {
             }
             Message::Bitfield { bytes, .. } => self.on_bitfield(now, key, bytes),
             Message::Have { ref pieces, .. } => self.on_haves(now, key, pieces),
-            Message::Request { id, piece, first, count, .. } => self.on_request(key, id, piece, first, count),
+            Message::Request { id, piece, first, count, .. } => {
+                self.on_request(now, key, id, piece, first, count)
+            }
             Message::Any { id, credits, residue, modulus, .. } => {
-                self.on_any(key, id, credits, residue, modulus)
+                self.on_any(now, key, id, credits, residue, modulus)
             }
             Message::Cancel { id, .. } => {
                 if let Some(content) = &mut self.content {
@@ -430,7 +437,7 @@ impl Swarm {
             Part::Lie(error) => {
                 log::warn!("manifest of {}: {error}", self.fid.short());
                 self.fetch = None;
-                self.ban(key);
+                self.ban(now, key);
                 self.advance_fetch(now);
             }
         }
@@ -451,7 +458,7 @@ impl Swarm {
         let open = self.open_message();
         for key in keys {
             self.say(key, &open);
-            self.understand_peer(key, &lengths);
+            self.understand_peer(now, key, &lengths);
         }
         if self.is_complete() {
             self.complete();
@@ -467,7 +474,7 @@ impl Swarm {
             return;
         }
         let Some(lengths) = self.content.as_ref().map(|content| content.manifest.lengths()) else { return };
-        let Ok(pieces) = Bitfield::from_bytes(&lengths, bytes) else { return self.ban(key) };
+        let Ok(pieces) = Bitfield::from_bytes(&lengths, bytes) else { return self.ban(now, key) };
         let pieces: Vec<u64> = pieces.iter().map(|piece| piece.get().into()).collect();
         self.on_haves(now, key, &pieces);
     }
@@ -481,7 +488,7 @@ impl Swarm {
         };
         let lengths = content.manifest.lengths();
         for &piece in pieces {
-            let Some(piece) = lengths.piece(piece) else { return self.ban(key) };
+            let Some(piece) = lengths.piece(piece) else { return self.ban(now, key) };
             let Some(peer) = self.peers.get_mut(&key) else { return };
             let Announced::Known(known) = &mut peer.pieces else { return };
             if known.set(piece) {
@@ -495,9 +502,10 @@ impl Swarm {
         self.refill(now, key);
     }
 
-    fn on_request(&mut self, key: Handle, id: u64, piece: u64, first: u64, count: u64) {
+    fn on_request(&mut self, now: Instant, key: Handle, id: u64, piece: u64, first: u64, count: u64) {
         let target = self.checked_target(piece, first, count);
-        let served = target.is_some_and(|target| self.want(key, Wanted { id, what: What::Blocks(target) }));
+        let served =
+            target.is_some_and(|target| self.want(now, key, Wanted { id, what: What::Blocks(target) }));
         if !served {
             self.say(key, &Message::Reject { channel: self.number.into(), id });
         }
@@ -513,7 +521,7 @@ impl Swarm {
             .then_some(Target { piece, blocks: first as u32..end as u32 })
     }
 
-    fn on_any(&mut self, key: Handle, id: u64, credits: u64, residue: u64, modulus: u64) {
+    fn on_any(&mut self, now: Instant, key: Handle, id: u64, credits: u64, residue: u64, modulus: u64) {
         // Relays choose nothing: they would choose alike.
         let class = u32::try_from(residue).ok().zip(u32::try_from(modulus).ok());
         let class = class.filter(|(residue, modulus)| residue < modulus && self.is_complete());
@@ -521,17 +529,17 @@ impl Swarm {
             return self.say(key, &Message::None { channel: self.number.into(), id, credits });
         };
         for id in id..id.saturating_add(credits) {
-            if !self.want(key, Wanted { id, what: What::Any { residue, modulus } }) {
+            if !self.want(now, key, Wanted { id, what: What::Any { residue, modulus } }) {
                 return;
             }
         }
     }
 
-    fn want(&mut self, key: Handle, wanted: Wanted) -> bool {
+    fn want(&mut self, now: Instant, key: Handle, wanted: Wanted) -> bool {
         let (Some(content), Some(peer)) = (&mut self.content, self.peers.get_mut(&key)) else { return false };
         let accepted = content.upload.want(peer, wanted);
         if !accepted {
-            self.ban(key);
+            self.ban(now, key);
         }
         accepted
     }
@@ -544,7 +552,7 @@ impl Swarm {
         let (Some(download), Some(_)) = (&mut self.download, self.peers.get(&key)) else { return };
         match download.on_block(now, &mut self.peers, key, id, at, data) {
             Arrival::Duplicate | Arrival::Partial => {}
-            Arrival::Nonsense => return self.ban(key),
+            Arrival::Nonsense => return self.ban(now, key),
             Arrival::Whole { piece, data, givers } => self.on_whole_piece(now, piece, &data, &givers),
         }
         self.refill(now, key);
@@ -555,9 +563,11 @@ impl Swarm {
         let (Some(content), Some(download)) = (&mut self.content, &mut self.download) else { return };
         if !content.manifest.verify_piece(piece, data) {
             log::warn!("piece {} of {} doesn't verify", piece.get(), self.fid.short());
+            let cancels = download.give_up(&mut self.peers, piece);
+            self.send_asks(cancels);
             // One giver alone is proved a liar; of several, the next to give the whole piece will show.
             if let [liar] = givers {
-                self.ban(*liar);
+                self.ban(now, *liar);
             }
             return;
         }
@@ -568,6 +578,11 @@ impl Swarm {
                 .push(Notice::Failed(Error::Storage { fid: self.fid, source: source.into() }));
         }
         self.last_progress = now;
+        if let [giver] = givers
+            && let Some(peer) = self.peers.get(giver)
+        {
+            self.conduct.good(peer.remote);
+        }
         let cancels = download.on_verified(&mut self.peers, piece);
         self.send_asks(cancels);
         for peer in self.peers.values_mut() {

@@ -83,6 +83,8 @@ pub struct Connection {
     /// The handshake datagram to send: a hello, or the welcome to the hello with this timestamp that arrived then.
     handshake_due: Option<HandshakeDue>,
     probe_due: bool,
+    /// What this connection takes up of the shared window, B.
+    uplink_charge: u64,
     /// Probe time-outs since the last ack.
     probes: u32,
     last_eliciting: Instant,
@@ -171,6 +173,7 @@ impl Connection {
             timers: TimerTable::default(),
             handshake_due: None,
             probe_due: false,
+            uplink_charge: 0,
             probes: 0,
             last_eliciting: now,
             last_timestamp: None,
@@ -198,9 +201,9 @@ impl Connection {
         matches!(self.state, State::Established { .. })
     }
 
-    /// Bytes in flight.
-    pub fn in_flight(&self) -> u64 {
-        self.sent.in_flight()
+    /// What it takes up of the window that all connections share, B.
+    pub fn uplink_charge(&self) -> u64 {
+        self.uplink_charge
     }
 
     /// Whether bulk waits for room in the window that all connections share.
@@ -378,7 +381,7 @@ impl Connection {
             });
             self.stats.spurious += spurious.map_err(|_| ProtocolViolation::ImpossibleAck)?;
         }
-        links.uplink.on_settled(acked_bytes);
+        self.discharge(acked_bytes, links);
         self.stats.bytes_acked += acked_bytes;
         self.send.grant(ack.credit);
         if let Some(sent) = largest_sent {
@@ -422,7 +425,7 @@ impl Connection {
         for number in lost {
             let Some(packet) = self.sent.declare_lost(number, now) else { continue };
             self.stats.lost += 1;
-            links.uplink.on_settled(packet.size);
+            self.discharge(packet.size, links);
             packet.contents.into_iter().for_each(|content| self.send.on_lost(content));
         }
         self.sent.forget_lost_before(now - 3 * delay);
@@ -445,7 +448,7 @@ impl Connection {
                     self.detect_losses(now, None, links);
                     self.arm_recovery();
                 }
-                Timer::Probe => self.on_probe_timeout(),
+                Timer::Probe => self.on_probe_timeout(links),
                 Timer::KeepAlive => self.probe_due |= !self.sent.any_in_flight(),
                 Timer::Idle => return Some(CloseReason::Silent),
                 // Nothing to note: the deadline lies in the past, and poll_transmit sees that.
@@ -456,7 +459,9 @@ impl Connection {
     }
 
     /// Nothing was acked for long: what is oldest goes out again, whatever the windows say (RFC 9002 §6.2.4).
-    fn on_probe_timeout(&mut self) {
+    fn on_probe_timeout(&mut self, links: &mut Links) {
+        // What the peer no longer acks has left the uplink long ago: it must not take room from others.
+        self.discharge(self.uplink_charge, links);
         self.probes += 1;
         self.stats.probes += 1;
         self.probe_due = true;
@@ -466,6 +471,13 @@ impl Connection {
         if self.probes == PERSISTENT_PROBES {
             self.window.on_persistent_congestion();
         }
+    }
+
+    /// Gives `bytes` of the shared window back, or what is left of this connection's part.
+    fn discharge(&mut self, bytes: u64, links: &mut Links) {
+        let bytes = bytes.min(self.uplink_charge);
+        self.uplink_charge -= bytes;
+        links.uplink.on_settled(bytes);
     }
 
     /// Something came from the peer.
@@ -632,6 +644,7 @@ impl Connection {
             return;
         };
         self.sent.push(Some(SentPacket { sent: now, size, contents }));
+        self.uplink_charge += size;
         links.uplink.on_sent(size);
         self.pacer.on_sent(size);
         self.last_eliciting = now;

@@ -413,7 +413,7 @@ impl Endpoint {
     fn remove(&mut self, key: u64, reason: CloseReason) {
         let Some(connection) = self.connections.remove(&key) else { return };
         self.by_id.remove(&connection.id());
-        self.links.forget(key, connection.in_flight());
+        self.links.forget(key, connection.uplink_charge());
         self.blocked.retain(|&blocked| blocked != key);
         if let Some(deadline) = self.armed.remove(&key) {
             self.deadlines.remove(&(deadline, key));

@@ -319,7 +319,7 @@ impl Announcer {
                 self.agenda.remove(&Task::Lookup(fid));
                 self.events.push_back(Event::Holders { fid, total, holders });
             }
-            (Task::Lookup(fid), Response::Unknown) => {
+            (Task::Lookup(fid), Response::Unknown { fid: named }) if named == fid => {
                 self.agenda.remove(&Task::Lookup(fid));
                 self.events.push_back(Event::Unknown { fid });
             }

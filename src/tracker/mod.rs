@@ -68,7 +68,7 @@
 //! |---|---|---|
 //! | 0x81 | NeedCookie | cookie 20 |
 //! | 0x82 | Holders | lease 2 (s), total 4, count 1 (≤ 30), count × (address 7 or 19, progress 1) |
-//! | 0x83 | Unknown | |
+//! | 0x83 | Unknown | fid 32 |
 //! | 0x84 | Found | total 4, count 1 (≤ 25), count × (fid 32, size 8, holders 4) |
 //! | 0x85 | Done | |
 //! | 0x86 | Refused | reason 1: 1 name, 2 tracker full, 3 address full, 4 file full |

@@ -157,7 +157,10 @@ pub enum Response {
         holders: Vec<Holder>,
     },
     /// Nobody holds this file.
-    Unknown,
+    Unknown {
+        /// The file as the question named it: a question that was damaged on the way is told by it.
+        fid: Fid,
+    },
     /// The files of this name, those with most holders first.
     Found {
         /// How many there are in all.
@@ -271,7 +274,10 @@ impl Response {
                     buf.u8(holder.progress);
                 }
             }
-            Response::Unknown => buf.u8(tag::UNKNOWN),
+            Response::Unknown { fid } => {
+                buf.u8(tag::UNKNOWN);
+                buf.bytes(fid.as_bytes());
+            }
             Response::Found { total, files } => {
                 let named = files.len().min(MAX_FOUND);
                 buf.u8(tag::FOUND);
@@ -307,7 +313,7 @@ impl Response {
                 })?;
                 Response::Holders { lease_seconds, total, holders }
             }
-            tag::UNKNOWN => Response::Unknown,
+            tag::UNKNOWN => Response::Unknown { fid: decode_fid(&mut reader)? },
             tag::FOUND => {
                 let total = reader.u32()?;
                 let files = decode_list(&mut reader, MAX_FOUND, |reader| {

@@ -113,7 +113,7 @@ impl Server {
                 total: holders.len() as u32,
                 holders: handout::choose(holders, asker, want, &mut self.rng),
             },
-            None => Response::Unknown,
+            None => Response::Unknown { fid },
         }
     }
 

@@ -26,9 +26,9 @@ impl Links {
         }
     }
 
-    /// The connection `key` is gone, and with it what it still had in flight.
-    pub fn forget(&mut self, key: u64, in_flight: u64) {
-        self.uplink.on_settled(in_flight);
+    /// The connection `key` is gone, and with it the `charge` that it still had on the uplink, B.
+    pub fn forget(&mut self, key: u64, charge: u64) {
+        self.uplink.on_settled(charge);
         self.uplink.seen.0.remove(&key);
         self.downlink.seen.0.remove(&key);
     }

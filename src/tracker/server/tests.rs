@@ -102,12 +102,12 @@ fn listed(total: u32, holders: &[(u16, u8)]) -> Response {
 #[test]
 fn whoever_announces_is_named_to_others_and_not_to_itself() {
     let mut talk = Talk::new();
-    assert_eq!(talk.ask(at(0), addr(1), &lookup("a")), Response::Unknown);
+    assert_eq!(talk.ask(at(0), addr(1), &lookup("a")), Response::Unknown { fid: fid("a") });
     assert_eq!(talk.ask(at(0), addr(1), &announce("a", COMPLETE)), listed(1, &[]));
     assert_eq!(talk.ask(at(1), addr(2), &announce("a", 3)), listed(2, &[(1, COMPLETE)]));
     assert_eq!(talk.ask(at(2), addr(1), &announce("a", COMPLETE)), listed(2, &[(2, 3)]));
     assert_eq!(talk.ask(at(2), addr(1), &lookup("a")), listed(2, &[(2, 3)]));
-    assert_eq!(talk.ask(at(2), addr(2), &lookup("b")), Response::Unknown);
+    assert_eq!(talk.ask(at(2), addr(2), &lookup("b")), Response::Unknown { fid: fid("b") });
 }
 
 #[test]
@@ -146,7 +146,7 @@ fn a_lease_ends_unless_refreshed_even_if_the_timer_is_late() {
     talk.ask(at(30), addr(1), &announce("a", COMPLETE));
     assert_eq!(talk.server.poll_timeout(), Some((at(120), "tracker: a lease ends")));
     assert_eq!(talk.ask(at(119), addr(2), &lookup("a")), listed(1, &[(1, COMPLETE)]));
-    assert_eq!(talk.ask(at(120), addr(2), &lookup("a")), Response::Unknown);
+    assert_eq!(talk.ask(at(120), addr(2), &lookup("a")), Response::Unknown { fid: fid("a") });
     assert_eq!((talk.server.counters().expired, talk.server.poll_timeout()), (1, None));
 }
 
