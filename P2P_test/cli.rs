@@ -55,7 +55,7 @@ impl Sandbox {
     /// Shares a file, and gives the ticket.
     fn share(&self, args: &[&str]) -> (Running, String) {
         let mut share = self.start(&[&["share"], args].concat());
-        let ticket = share.line("swarmcast1:");
+        let ticket = share.line(Stream::Stdout, "swarmcast1:");
         assert!(ticket.starts_with("swarmcast1:") && ticket.len() <= 200, "{ticket}");
         (share, ticket)
     }
@@ -118,8 +118,8 @@ impl Running {
         Running { child, lines, seen: BTreeMap::new(), open: 2 }
     }
 
-    /// Takes in one line, or the end of a stream. False if it lasts too long.
-    fn listen(&mut self) -> Option<String> {
+    /// Takes in one line, or the end of a stream, for which it gives `None`.
+    fn listen(&mut self) -> Option<(Stream, String)> {
         let (stream, line) = match self.lines.recv_timeout(PATIENCE) {
             Ok(heard) => heard,
             Err(error) => panic!("{error} after {PATIENCE:?}; so far it said {:?}", self.seen),
@@ -129,13 +129,16 @@ impl Running {
             return None;
         };
         self.seen.entry(stream).or_default().push_str(&format!("{line}\n"));
-        Some(line)
+        Some((stream, line))
     }
 
-    /// The first line from now on with `part` in it.
-    fn line(&mut self, part: &str) -> String {
+    /// The first line from now on that comes by `stream` and has `part` in it.
+    fn line(&mut self, stream: Stream, part: &str) -> String {
         while self.open > 0 {
-            if let Some(line) = self.listen().filter(|line| line.contains(part)) {
+            if let Some((from, line)) = self.listen()
+                && from == stream
+                && line.contains(part)
+            {
                 return line;
             }
         }
@@ -259,7 +262,7 @@ fn a_file_that_nobody_shares_any_more_is_unknown() {
     let sandbox = Sandbox::new();
     sandbox.file("f", 1_000, 3);
     let mut tracker = sandbox.start(&["tracker", "--bind", "0"]);
-    let line = tracker.line("tracker at 127.0.0.1:");
+    let line = tracker.line(Stream::Stdout, "tracker at 127.0.0.1:");
     let addr = line.strip_prefix("tracker at ").unwrap();
     let (share, ticket) = sandbox.share(&["f", "--tracker", addr]);
     share.interrupt().succeeded();
@@ -280,7 +283,7 @@ fn an_interrupted_get_leaves_nothing() {
     let target = sandbox.directory("target");
     let mut get = Running::start(&target, &["get", &ticket, "--limit-down", "300k"]);
     // It is well under way, and far from its end.
-    get.line("MB of 3.00 MB");
+    get.line(Stream::Stderr, "MB of 3.00 MB");
     assert!(names(&target).iter().any(|name| name.ends_with(".part")), "{:?}", names(&target));
     let ended = get.interrupt();
     ended.failed(130, &["interrupted: f was not written"]);
@@ -323,7 +326,7 @@ fn all_addresses_of_a_machine_are_none_that_others_can_call() {
 fn a_busy_port_is_named() {
     let sandbox = Sandbox::new();
     let mut first = sandbox.start(&["tracker", "--bind", "127.0.0.1:0"]);
-    let addr = first.line("tracker at ").strip_prefix("tracker at ").unwrap().to_owned();
+    let addr = first.line(Stream::Stdout, "tracker at ").strip_prefix("tracker at ").unwrap().to_owned();
     sandbox.run(&["tracker", "--bind", &addr]).failed(1, &[&addr, "in use", "--bind"]);
     // A bare port means the same.
     let port = addr.rsplit_once(':').unwrap().1;
@@ -333,7 +336,7 @@ fn a_busy_port_is_named() {
     assert!(ended.stderr.contains("tracker ended"), "{ended:?}");
     // The port is free again.
     let mut second = sandbox.start(&["tracker", "--bind", &addr]);
-    second.line(&addr);
+    second.line(Stream::Stdout, &addr);
     // An end that the system asks for is one as well.
     second.signal(Signal::SIGTERM);
     second.end().succeeded();
@@ -415,7 +418,7 @@ fn a_comparison_comes_out_for_the_swarm() {
 fn an_interrupted_comparison_leaves_nothing() {
     let sandbox = Sandbox::new();
     let mut compare = sandbox.start(&["compare", "--rate", "100k"]);
-    compare.line("6.20 MB to 4 receivers");
+    compare.line(Stream::Stderr, "6.20 MB to 4 receivers");
     assert_eq!(names(&sandbox.0).len(), 1, "its folder is there");
     compare.interrupt().failed(130, &["interrupted"]);
     assert_eq!(names(&sandbox.0), [""; 0]);

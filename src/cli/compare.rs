@@ -259,7 +259,7 @@ impl Scenario {
             row("swarm", swarm, shortest),
             row("server-client", server, self.server_bound()),
             format!(
-                "D, the shortest possible, is {}; the swarm is {:.2} times as fast as the server",
+                "the least possible, D, is {}; the swarm is {:.2} times as fast",
                 measured(Duration::from_secs_f64(shortest)),
                 server.last / swarm.last,
             ),
