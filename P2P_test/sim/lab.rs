@@ -16,7 +16,7 @@ use swarmcast::units::Rate;
 
 /// Who takes part in a world.
 pub(crate) enum Actor {
-    Tracker(Server),
+    Tracker(Box<Server>),
     Peer(Box<Peer>),
 }
 
@@ -99,7 +99,11 @@ impl Lab {
         let mut world = World::new(seed, faults);
         let tracker: SocketAddr = "10.0.0.1:10086".parse().expect("an address");
         let server = Server::new(world.fork_rng(), Rate::new(TRACKER_RATE), Limits::default());
-        world.add_node(tracker, Actor::Tracker(server), link((TRACKER_RATE, TRACKER_RATE), Lab::LATENCY));
+        world.add_node(
+            tracker,
+            Actor::Tracker(Box::new(server)),
+            link((TRACKER_RATE, TRACKER_RATE), Lab::LATENCY),
+        );
         let mut content = vec![0; size];
         Rng::from_seed(seed ^ 0x5eed).fill(&mut content);
         let fid = Fid::of(&content);
@@ -213,10 +217,12 @@ impl Lab {
                 self.done_at(id).map_or("never".into(), |at| format!("{:.3} s", at.as_secs_f64())),
                 stats.bytes_sent as f64 / size,
                 stats.bytes_received as f64 / size,
-                swarm.map_or(0, |swarm| swarm.duplicate_bytes()) as f64 / size,
+                swarm.map_or(0, swarmcast::pclient::swarm::Swarm::duplicate_bytes) as f64 / size,
                 stats.max_queue_up,
                 stats.max_queue_down,
             );
+            let total = self.peer(id).node.endpoint().total_stats(self.world.now());
+            println!("            lost {}, spurious {}, probes {}", total.lost, total.spurious, total.probes);
         }
     }
 }

@@ -1,3 +1,5 @@
+//! Echoes, timers, commands and panics of machines on real proxies.
+
 use std::sync::mpsc::{Receiver, channel};
 
 use super::*;

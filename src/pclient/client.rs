@@ -172,7 +172,7 @@ impl PClient {
             Ok(Box::new(storage))
         });
         self.fetch(fid, make)?;
-        let content = self.on_node(move |node, _| node.swarm(fid).and_then(|swarm| swarm.read_all()))?;
+        let content = self.on_node(move |node, _| node.swarm(fid).and_then(super::swarm::Swarm::read_all))?;
         match content {
             Some(content) => content.map_err(|source| Error::Storage { fid, source: Arc::new(source) }),
             // Cancelled between its end and now.

@@ -25,8 +25,9 @@ const MIN_PIECES: u64 = 2;
 const DEPTH: Duration = Duration::from_millis(300);
 /// Most requests under way from one source.
 const MAX_REQUESTS: usize = 500;
-/// After a refusal, a source gets no credits for this long.
+/// After a refusal, a source gets no credits for at least, and at most, this long.
 const CREDIT_PAUSE: Duration = Duration::from_millis(300);
+const MAX_CREDIT_PAUSE: Duration = Duration::from_secs(5);
 /// After this many refusals in a row it is asked for particular pieces.
 const MAX_REFUSALS: u32 = 4;
 /// A source that delivered nothing for this long may be doubled at the end.
@@ -444,6 +445,7 @@ impl Download {
 
     /// A source gives back `credits` credits.
     pub fn on_none(&mut self, now: Instant, peers: &mut Peers, key: Handle, first: u64, credits: u64) {
+        let piece_len = f64::from(self.lengths.full_piece_len());
         let source = &mut peers.get_mut(&key).expect("only peers answer").source;
         let range = first..first.saturating_add(credits);
         let before = source.requests.len();
@@ -453,7 +455,9 @@ impl Download {
         source.outstanding -= bytes;
         if source.requests.len() < before {
             source.refusals += 1;
-            source.credit_pause = now + CREDIT_PAUSE;
+            // What it has just sent to others takes as long to spread as a piece takes from it.
+            let piece_time = Duration::from_secs_f64(piece_len / source.meter.rate(now).max(1.0));
+            source.credit_pause = now + piece_time.clamp(CREDIT_PAUSE, MAX_CREDIT_PAUSE);
         }
     }
 
@@ -490,7 +494,7 @@ impl Download {
                 thief_peer.has(target.piece) && is_sole(target) && (*index > 0 || is_silent)
             });
             let (index, request) = request?;
-            (request.bytes as f64 / thief_rate < STEAL_GAIN * eta).then(|| (eta, key, index))
+            (request.bytes as f64 / thief_rate < STEAL_GAIN * eta).then_some((eta, key, index))
         });
         let Some((_, victim, index)) = candidates.max_by(|a, b| a.0.total_cmp(&b.0)) else {
             return Vec::new();

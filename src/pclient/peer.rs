@@ -90,7 +90,7 @@ impl Announced {
     pub fn set_complete(&mut self, lengths: Option<&Lengths>) {
         match (self, lengths) {
             (known @ Announced::Known(_), Some(lengths)) => {
-                *known = Announced::Known(Bitfield::full(lengths))
+                *known = Announced::Known(Bitfield::full(lengths));
             }
             (Announced::Early { complete, .. }, _) => *complete = true,
             (Announced::Known(_), None) => unreachable!("known pieces have lengths"),

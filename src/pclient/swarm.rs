@@ -367,10 +367,10 @@ impl Swarm {
             Message::Bitfield { bytes, .. } => self.on_bitfield(now, key, bytes),
             Message::Have { ref pieces, .. } => self.on_haves(now, key, pieces),
             Message::Request { id, piece, first, count, .. } => {
-                self.on_request(now, key, id, piece, first, count)
+                self.on_request(now, key, id, piece, first, count);
             }
             Message::Any { id, credits, residue, modulus, .. } => {
-                self.on_any(now, key, id, credits, residue, modulus)
+                self.on_any(now, key, id, credits, residue, modulus);
             }
             Message::Cancel { id, .. } => {
                 if let Some(content) = &mut self.content {
@@ -389,7 +389,7 @@ impl Swarm {
                 }
             }
             Message::Block { id, piece, block, data, .. } => {
-                self.on_block(now, key, id, (piece, block), data)
+                self.on_block(now, key, id, (piece, block), data);
             }
             Message::Hello { .. } | Message::Open { .. } | Message::Shut { .. } | Message::Refuse { .. } => {
                 unreachable!("the node's business")
@@ -427,7 +427,7 @@ impl Swarm {
         let Some(fetch) = self.fetch.as_mut().filter(|fetch| fetch.from == key) else { return };
         match fetch.on_part(now, self.fid, size, proof, first, hashes) {
             Part::AskFrom(first) => {
-                self.say(key, &Message::AskManifest { channel: self.number.into(), first })
+                self.say(key, &Message::AskManifest { channel: self.number.into(), first });
             }
             Part::Stale => {}
             Part::Whole(manifest) => {

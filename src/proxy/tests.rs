@@ -1,3 +1,5 @@
+//! Rates, limits and the end of real sockets on loopback.
+
 use std::net::Ipv6Addr;
 use std::thread;
 

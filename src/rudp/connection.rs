@@ -47,6 +47,8 @@ const STALE_ACK: Duration = Duration::from_millis(100);
 const TIMESTAMP_INTERVAL: Duration = Duration::from_millis(20);
 /// Below a window of this many datagrams the acks must not be held back, or the link idles.
 const NARROW_DATAGRAMS: u64 = 4;
+/// After this many probe time-outs in a row, what a peer doesn't ack no longer takes room from others.
+const DISCHARGE_PROBES: u32 = 2;
 /// After this many probe time-outs in a row the window starts anew (RFC 9002 §7.6.1).
 const PERSISTENT_PROBES: u32 = 3;
 /// A peer is asked for a sign of life after 5/4 of its longest silence so far, but not later than this.
@@ -87,6 +89,9 @@ pub struct Connection {
     uplink_charge: u64,
     /// Probe time-outs since the last ack.
     probes: u32,
+    /// Whether a datagram of half the full size or more was ever sent, and ever acked.
+    full_sent: bool,
+    full_acked: bool,
     last_eliciting: Instant,
     last_timestamp: Option<Instant>,
     last_heard: Instant,
@@ -175,6 +180,8 @@ impl Connection {
             probe_due: false,
             uplink_charge: 0,
             probes: 0,
+            full_sent: false,
+            full_acked: false,
             last_eliciting: now,
             last_timestamp: None,
             last_heard: now,
@@ -370,10 +377,12 @@ impl Connection {
     fn on_ack(&mut self, now: Instant, ack: &Ack, links: &mut Links) -> Result<(), ProtocolViolation> {
         let (in_flight, uplink_in_flight) = (self.sent.in_flight(), links.uplink.in_flight());
         let largest = ack.ranges[0].end - 1;
+        let full = self.full_size();
         let (mut acked_bytes, mut largest_sent) = (0, None);
         for range in &ack.ranges {
             let spurious = self.sent.ack(range.clone(), |number, packet| {
                 acked_bytes += packet.size;
+                self.full_acked |= packet.size >= full;
                 if number == largest {
                     largest_sent = Some(packet.sent);
                 }
@@ -418,7 +427,7 @@ impl Connection {
             match loss::judge(number, packet.sent, largest, delay, now) {
                 Outcome::Lost => lost.push(number),
                 Outcome::LostAt(deadline) => {
-                    next = Some(next.map_or(deadline, |next: Instant| next.min(deadline)))
+                    next = Some(next.map_or(deadline, |next: Instant| next.min(deadline)));
                 }
             }
         }
@@ -460,9 +469,10 @@ impl Connection {
 
     /// Nothing was acked for long: what is oldest goes out again, whatever the windows say (RFC 9002 §6.2.4).
     fn on_probe_timeout(&mut self, links: &mut Links) {
-        // What the peer no longer acks has left the uplink long ago: it must not take room from others.
-        self.discharge(self.uplink_charge, links);
         self.probes += 1;
+        if self.probes == DISCHARGE_PROBES {
+            self.discharge(self.uplink_charge, links);
+        }
         self.stats.probes += 1;
         self.probe_due = true;
         if let Some((_, oldest)) = self.sent.oldest_in_flight() {
@@ -508,8 +518,24 @@ impl Connection {
 
     /// How long a peer that owes an answer may be silent.
     fn patience(&self) -> Duration {
-        let pto = self.rtt.pto(MAX_ACK_DELAY);
-        self.config.dead_after.max(3 * pto).max(self.longest_silence * 3 / 2 + Duration::from_secs(1))
+        self.config.dead_after.max(3 * self.pto()).max(self.longest_silence * 3 / 2 + Duration::from_secs(1))
+    }
+
+    /// From this size on a datagram tells the round trip of full ones, B.
+    fn full_size(&self) -> u64 {
+        self.config.datagram_size as u64 / 2
+    }
+
+    /// The probe time-out before any back-off.
+    fn pto(&self) -> Duration {
+        let measured = self.rtt.pto(MAX_ACK_DELAY);
+        // On a slow link a full datagram takes far longer than the small ones of the handshake: until the first one
+        // has been acked, its round trip is unknown (RFC 9002 §6.2.2).
+        if self.full_sent && !self.full_acked {
+            measured.max(RttEstimator::new().pto(MAX_ACK_DELAY))
+        } else {
+            measured
+        }
     }
 
     /// Sets the probe timer (RFC 9002 §6.2.1); a packet that will be judged by time needs none.
@@ -517,7 +543,7 @@ impl Connection {
         let loss_pending = self.timers.get(Timer::Loss).is_some();
         let deadline = (self.is_established() && self.sent.any_in_flight() && !loss_pending).then(|| {
             let backoff = 1 << self.probes.min(10);
-            self.last_eliciting + (self.rtt.pto(MAX_ACK_DELAY) * backoff).min(super::rtt::MAX_PTO)
+            self.last_eliciting + (self.pto() * backoff).min(super::rtt::MAX_PTO)
         });
         self.timers.set(Timer::Probe, deadline);
     }
@@ -644,6 +670,7 @@ impl Connection {
             return;
         };
         self.sent.push(Some(SentPacket { sent: now, size, contents }));
+        self.full_sent |= size >= self.full_size();
         self.uplink_charge += size;
         links.uplink.on_sent(size);
         self.pacer.on_sent(size);

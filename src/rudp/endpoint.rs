@@ -207,6 +207,13 @@ impl Endpoint {
         Some(self.connections.get(&handle.0)?.stats(now))
     }
 
+    /// The same, summed over all connections that are open.
+    pub fn total_stats(&self, now: Instant) -> Stats {
+        let mut total = Stats::default();
+        self.connections.values().for_each(|connection| total.add(&connection.stats(now)));
+        total
+    }
+
     /// Datagrams that went no further.
     pub fn dropped(&self) -> Dropped {
         self.dropped
@@ -286,8 +293,9 @@ impl Endpoint {
             }
             Kind::Oneshot => unreachable!("given back before"),
         }
-        self.mark_ready(key);
+        // Those that wait for room go first: the acks come to whoever was served last.
         self.wake_blocked();
+        self.mark_ready(key);
     }
 
     /// A hello of an unknown connection: without a good cookie it gets one and leaves no trace (RFC 9000 §8.1).

@@ -116,6 +116,8 @@ impl Received {
 
 #[cfg(test)]
 mod tests {
+    use std::slice;
+
     use super::*;
 
     fn at(millis: u64) -> Instant {
@@ -137,7 +139,8 @@ mod tests {
         received.on_packet(103, at(3), true);
         assert_eq!(received.ack_due(), Some(at(3)));
         let ack = ack(&mut received, at(5));
-        assert_eq!((ack.ranges, ack.received, ack.delay), (vec![100..104], 3_000, Duration::from_millis(2)));
+        assert_eq!((&ack.ranges[..], ack.received), (slice::from_ref(&(100..104)), 3_000));
+        assert_eq!(ack.delay, Duration::from_millis(2));
         assert_eq!(received.ack_due(), None);
     }
 
@@ -158,7 +161,7 @@ mod tests {
         received.settle_below(104);
         assert!(!received.is_fresh(103) && received.is_fresh(104));
         received.settle_below(1_000);
-        assert_eq!(ack(&mut received, at(0)).ranges, [105..106]);
+        assert_eq!(ack(&mut received, at(0)).ranges, slice::from_ref(&(105..106)));
     }
 
     #[test]

@@ -246,7 +246,7 @@ impl SendWindow {
     pub fn on_lost(&mut self, content: Content) {
         match content {
             Content::Abandon { message } if self.outgoing(message).is_some() => {
-                self.abandons.push_back(message)
+                self.abandons.push_back(message);
             }
             Content::Abandon { .. } => {}
             Content::Fragment { message, range } => {

@@ -34,3 +34,23 @@ pub struct Stats {
     /// Probe time-outs.
     pub probes: u64,
 }
+
+impl Stats {
+    /// Adds the counters of another connection; of the present values the larger delays are kept.
+    pub fn add(&mut self, other: &Stats) {
+        self.srtt = self.srtt.max(other.srtt);
+        self.queue = self.queue.max(other.queue);
+        self.window += other.window;
+        self.in_flight += other.in_flight;
+        self.sent += other.sent;
+        self.received += other.received;
+        self.duplicates += other.duplicates;
+        self.malformed += other.malformed;
+        self.bytes_sent += other.bytes_sent;
+        self.bytes_acked += other.bytes_acked;
+        self.bytes_received += other.bytes_received;
+        self.lost += other.lost;
+        self.spurious += other.spurious;
+        self.probes += other.probes;
+    }
+}

@@ -119,7 +119,7 @@ fn world(seed: u64, faults: Faults, links: &[LinkConfig]) -> (World<Chatter>, Ve
         .enumerate()
         .map(|(n, link)| {
             let rng = world.fork_rng();
-            world.add_node(addr(n), Chatter::new(rng), link.clone())
+            world.add_node(addr(n), Chatter::new(rng), *link)
         })
         .collect();
     (world, nodes)
@@ -186,8 +186,8 @@ fn flows_share_one_downlink() {
     let mut links = vec![link(0, 400_000, LATENCY)];
     links.extend(vec![link(0, 0, LATENCY); 4]);
     let (mut world, nodes) = world(3, Faults::none(), &links);
-    for n in 1..=4 {
-        world.with_node(nodes[n], |a, now| a.dial(now, addr(0), u32::MAX, 4_096));
+    for &node in &nodes[1..] {
+        world.with_node(node, |a, now| a.dial(now, addr(0), u32::MAX, 4_096));
     }
     world.run_until(secs(10.0));
     let sum = world.node(nodes[0]).bytes_received();
@@ -299,7 +299,7 @@ fn a_close_is_told() {
 
 #[test]
 fn an_idle_connection_ends_and_a_kept_one_stays() {
-    let (mut world, nodes) = world(1, Faults::none(), &vec![link(50_000, 0, LATENCY); 3]);
+    let (mut world, nodes) = world(1, Faults::none(), &[link(50_000, 0, LATENCY); 3]);
     for n in 1..3 {
         world.with_node(nodes[0], |a, now| a.dial(now, addr(n), 1, 100));
     }

@@ -46,7 +46,7 @@ const MAX_COMPARED: usize = 4_096;
 
 /// The store of holdings.
 ///
-/// Invariant: a holding stands in exactly one [`File`], in the list of its address, in the count of its network, at
+/// Invariant: a holding stands in exactly one file, in the list of its address, in the count of its network, at
 /// its deadline and, if it has a name, in the list of that name; none of these is ever empty.
 #[derive(Debug)]
 pub struct Registry {
