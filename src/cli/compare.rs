@@ -28,25 +28,25 @@ const NAME: &str = "file";
 /// How often the line about what is going on is brought up to date.
 const REFRESH: Duration = Duration::from_millis(200);
 
-/// Compare the swarm with a server that sends the whole file to everybody
+/// Compare the swarm with a server, at the same rates
 ///
-/// Runs a source and receivers on this machine, each with the given rates, first as a swarm and then with a server, and
-/// checks every copy. D is the shortest time that any scheme can take; the defaults take about half a minute.
+/// Runs a source and receivers on this machine, each with the given rates, first as a swarm and then with a server
+/// that sends the whole file to each, and checks every copy. D is the shortest time that any scheme can take; the defaults take about half a minute.
 #[derive(Clone, Copy, Debug, clap::Args)]
 pub(super) struct Args {
-    /// How long the file is.
+    /// How long the file is
     #[arg(long, default_value = "6.2MB")]
     size: ByteSize,
 
-    /// How many receive it.
+    /// How many receive it
     #[arg(long, value_name = "N", default_value_t = 4, value_parser = clap::value_parser!(u32).range(1..=200))]
     receivers: u32,
 
-    /// How fast each receiver sends and receives, per second.
+    /// How fast each receiver sends and receives, per second
     #[arg(long, default_value = "1MB")]
     rate: Rate,
 
-    /// How fast the source sends; without it, as fast as a receiver.
+    /// How fast the source sends; without it, as fast as a receiver
     #[arg(long, value_name = "RATE")]
     source_rate: Option<Rate>,
 }

@@ -24,19 +24,21 @@ const REFRESH: Duration = Duration::from_millis(200);
 /// Get the file that a ticket stands for
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
-    /// What `swarmcast share` printed: `swarmcast1:…`.
+    /// What `swarmcast share` printed: swarmcast1:…
     ticket: String,
 
-    /// Write to this file, which must not exist yet, or into this directory. Without it, the current directory and the
-    /// ticket's file name; leading dots of that become `_`, so that nothing is hidden.
+    /// Write to this file, which must not exist yet, or into this directory
+    ///
+    /// Without it, the file goes to the current directory under the name in the ticket. Leading dots of that name become
+    /// `_`, so that nothing is hidden.
     #[arg(short, long, value_name = "PATH")]
     output: Option<PathBuf>,
 
-    /// Send and receive at this address: HOST:PORT, or one of the two.
+    /// Send and receive at this address: HOST:PORT, or one of the two
     #[arg(long, value_name = "ADDR")]
     bind: Option<Address>,
 
-    /// Once it is here, go on serving it to others until Ctrl-C.
+    /// Once it is here, go on serving it to others until Ctrl-C
     #[arg(long)]
     seed: bool,
 

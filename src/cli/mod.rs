@@ -33,12 +33,12 @@ const TRACKER_PORT: u16 = 10086;
 #[derive(Debug, Parser)]
 #[command(version, after_help = failure::table(), max_term_width = 100)]
 pub(crate) struct Args {
-    /// Say more: -v information, -vv debugging, -vvv everything (or set RUST_LOG).
-    #[arg(short, long, global = true, action = clap::ArgAction::Count)]
+    /// Say more; twice or three times: still more (or set RUST_LOG)
+    #[arg(short, long, global = true, action = clap::ArgAction::Count, display_order = 100)]
     verbose: u8,
 
-    /// Only results and errors: no progress, no hints, no warnings.
-    #[arg(short, long, global = true, conflicts_with = "verbose")]
+    /// Only results and errors: no progress, hints or warnings
+    #[arg(short, long, global = true, conflicts_with = "verbose", display_order = 100)]
     quiet: bool,
 
     #[command(subcommand)]

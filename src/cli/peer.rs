@@ -13,11 +13,11 @@ use super::failure::{Code, Failure};
 /// How fast this machine may send and receive.
 #[derive(Clone, Copy, Debug, clap::Args)]
 pub(super) struct Limits {
-    /// Send at most this fast, such as 800k or 2.5MB (per second).
+    /// Send at most this fast, such as 800k or 2.5MB (per second)
     #[arg(long, value_name = "RATE", default_value = "unlimited")]
     pub(super) limit_up: Rate,
 
-    /// Receive at most this fast.
+    /// Receive at most this fast
     #[arg(long, value_name = "RATE", default_value = "unlimited")]
     pub(super) limit_down: Rate,
 }

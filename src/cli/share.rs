@@ -22,23 +22,27 @@ use super::{TRACKER_PORT, interrupt, tracker};
 /// How often the line about the swarm is brought up to date.
 const REFRESH: Duration = Duration::from_millis(500);
 
-/// Share a file: prints a ticket for `swarmcast get`, and serves until Ctrl-C
+/// Share a file: print a ticket for it, and serve until Ctrl-C
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
-    /// The file to share.
+    /// The file to share
     file: PathBuf,
 
-    /// Use the tracker at this address instead of starting one here.
-    #[arg(long, value_name = "ADDR")]
-    tracker: Option<Address>,
-
-    /// Share from this address: HOST:PORT, or one of the two. A tracker that is started here takes the same host and port
-    /// 10086, or any free one. Without it, only this machine is reached, unless the tracker is elsewhere.
+    /// Share from this address of this machine: HOST:PORT, or one of the two
+    ///
+    /// A tracker that is started here takes the same host, and port 10086 or any free one. Without this, only programs on
+    /// this machine can get the file, unless the tracker is elsewhere.
     #[arg(long, value_name = "ADDR")]
     bind: Option<Address>,
 
-    /// How others (and this machine) reach the tracker that is started here, if that is not the address given with --bind;
-    /// needed with `--bind 0.0.0.0`. With a port, that is the one which the tracker takes.
+    /// Use the tracker at this address instead of starting one here
+    #[arg(long, value_name = "ADDR")]
+    tracker: Option<Address>,
+
+    /// How others reach the tracker that is started here
+    ///
+    /// Needed with `--bind 0.0.0.0`, which is no address that others can call; this machine has to reach itself there, too.
+    /// With a port, that is the one which the tracker takes.
     #[arg(long, value_name = "HOST[:PORT]", conflicts_with = "tracker")]
     advertise: Option<Address>,
 

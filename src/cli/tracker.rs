@@ -12,10 +12,10 @@ use super::peer::{Limits, resolve};
 use super::screen::Screen;
 use super::{TRACKER_PORT, interrupt};
 
-/// Run a tracker, which tells those who want a file who has it; ends with Ctrl-C
+/// Run a tracker, which tells who has a file, until Ctrl-C
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
-    /// Where to listen: HOST:PORT, or one of the two.
+    /// Where to listen: HOST:PORT, or one of the two
     #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:10086")]
     bind: Address,
 
