@@ -2,6 +2,7 @@
 //!
 //! Simulated time is exact, whatever the machine is busy with; a failing seed prints the command that replays it.
 
+mod churn;
 mod faults;
 mod lab;
 mod speed;

@@ -557,3 +557,6 @@ pub fn block_count(lengths: &Lengths, piece: PieceIndex) -> u32 {
 pub fn block_len(lengths: &Lengths, piece: PieceIndex, block: u32) -> u32 {
     (lengths.piece_len(piece) - block * BLOCK_LEN).min(BLOCK_LEN)
 }
+
+#[cfg(test)]
+mod tests;

@@ -6,7 +6,7 @@
 //! |---|---|
 //! | the four blocking calls | [`client`] |
 //! | connections, tracker, all swarms of a node | [`node`], [`book`] |
-//! | one file and its peers | [`swarm`], [`peer`], `conduct` |
+//! | one file and its peers | [`swarm`], [`peer`], `conduct`, `haves` |
 //! | the receiver's half: what to ask of whom | [`download`], [`picker`], [`rate`] |
 //! | the sender's half: whom to serve with what | [`upload`] |
 //! | pieces, their hashes, the proof of the size | [`pieces`], [`manifest`], [`manifest_fetch`], [`size_proof`] |
@@ -17,6 +17,7 @@ pub mod book;
 pub mod client;
 mod conduct;
 pub mod download;
+mod haves;
 pub mod manifest;
 pub mod manifest_fetch;
 pub mod message;

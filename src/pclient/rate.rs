@@ -5,6 +5,9 @@ use crate::time::{Duration, Instant};
 /// The time constant: what is older than a few of these hardly counts.
 const TAU: Duration = Duration::from_secs(1);
 
+/// A meter younger than this part of the time constant is not scaled up further: one packet is no rate.
+const LEAST_WEIGHT: f64 = 0.2;
+
 /// A rate in B/s that follows changes within a second or two and decays in silence.
 #[derive(Clone, Debug)]
 pub struct RateMeter {
@@ -31,7 +34,7 @@ impl RateMeter {
     pub fn rate(&self, now: Instant) -> f64 {
         let mut meter = self.clone();
         meter.decay(now);
-        if meter.weight > 0.0 { meter.average / meter.weight } else { 0.0 }
+        meter.average / meter.weight.max(LEAST_WEIGHT)
     }
 
     fn decay(&mut self, now: Instant) {

@@ -7,6 +7,7 @@ use std::net::SocketAddr;
 
 use super::conduct::Conduct;
 use super::download::{Arrival, Ask, Download, Peers, block_len};
+use super::haves::HaveSchedule;
 use super::manifest::Manifest;
 use super::manifest_fetch::{ManifestFetch, Part};
 use super::message::{self, BLOCK_LEN, MAX_HASHES, MAX_HAVES, Message};
@@ -21,16 +22,6 @@ use crate::rudp::{Class, Handle};
 use crate::time::{Duration, Instant};
 use crate::{Error, Fid};
 
-/// Announcements are gathered for this long, or for less while the uplink has nothing else to do.
-const HAVE_INTERVAL: Duration = Duration::from_millis(100);
-const HAVE_INTERVAL_IDLE: Duration = Duration::from_millis(20);
-/// And for longer where they would take more than their share of what this node sends.
-const HAVE_INTERVAL_MAX: Duration = Duration::from_secs(1);
-const HAVE_SHARE: f64 = 0.02;
-/// What an announcement costs on the wire, B.
-const HAVE_COST: f64 = 45.0;
-/// Sources want to know what has spread, but not that soon.
-const HAVE_INTERVAL_SOURCE: Duration = Duration::from_millis(500);
 /// How often a receiver looks whether somebody is idle, silent or due for credits again.
 const TICK: Duration = Duration::from_millis(50);
 
@@ -81,9 +72,7 @@ pub struct Swarm {
     conduct: Conduct,
     sending: RateMeter,
     tick: Option<Instant>,
-    have_due: Option<Instant>,
-    last_have: Instant,
-    last_source_have: Instant,
+    haves: HaveSchedule,
     last_progress: Instant,
     outbox: Vec<(Handle, Class, Vec<u8>)>,
     notices: Vec<Notice>,
@@ -128,9 +117,7 @@ impl Swarm {
             conduct: Conduct::default(),
             sending: RateMeter::new(now),
             tick: None,
-            have_due: None,
-            last_have: now,
-            last_source_have: now,
+            haves: HaveSchedule::new(now),
             last_progress: now,
             outbox: Vec::new(),
             notices: Vec::new(),
@@ -683,29 +670,19 @@ impl Swarm {
     }
 
     fn schedule_haves(&mut self, now: Instant) {
-        if self.have_due.is_some() {
-            return;
-        }
         let is_busy =
             self.peers.values().any(|peer| !peer.queue.wanted.is_empty() || peer.queue.serving.is_some());
-        let least = if is_busy { HAVE_INTERVAL } else { HAVE_INTERVAL_IDLE };
-        let cost = HAVE_COST * self.peers.len() as f64 / (HAVE_SHARE * self.sending.rate(now).max(1.0));
-        let affordable = if is_busy { Duration::from_secs_f64(cost.min(1e3)) } else { least };
-        self.have_due = Some(self.last_have + affordable.clamp(least, HAVE_INTERVAL_MAX));
+        self.haves.schedule(self.peers.len(), self.sending.rate(now), is_busy);
     }
 
     fn flush_haves(&mut self, now: Instant) {
-        self.have_due = None;
-        self.last_have = now;
-        let to_sources = now.since(self.last_source_have) >= HAVE_INTERVAL_SOURCE || self.is_complete();
-        if to_sources {
-            self.last_source_have = now;
-        }
-        let mut later = false;
+        let Some(flush) = self.haves.begin(now, self.is_complete()) else { return };
         let channel = self.number.into();
         for (&key, peer) in &mut self.peers {
-            if peer.haves.is_empty() || (peer.began_complete && !to_sources) {
-                later |= !peer.haves.is_empty();
+            if peer.began_complete && !flush.to_sources {
+                if !peer.haves.is_empty() {
+                    self.haves.held_back();
+                }
                 continue;
             }
             for pieces in std::mem::take(&mut peer.haves).chunks(MAX_HAVES) {
@@ -713,16 +690,11 @@ impl Swarm {
                 self.outbox.push((key, Class::Control, Message::Have { channel, pieces }.encode()));
             }
         }
-        if later {
-            self.have_due = Some(self.last_source_have + HAVE_INTERVAL_SOURCE);
-        }
     }
 
     /// Does what is due.
     pub fn handle_timeout(&mut self, now: Instant) {
-        if self.have_due.is_some_and(|due| due <= now) {
-            self.flush_haves(now);
-        }
+        self.flush_haves(now);
         if self.tick.is_some_and(|tick| tick <= now) {
             self.tick = Some(now + TICK);
             self.advance_fetch(now);
@@ -740,7 +712,7 @@ impl Swarm {
     /// The next deadline.
     pub fn poll_timeout(&self) -> Option<(Instant, &'static str)> {
         let tick = self.tick.map(|due| (due, "look after the sources"));
-        let haves = self.have_due.map(|due| (due, "announce pieces"));
+        let haves = self.haves.due().map(|due| (due, "announce pieces"));
         tick.into_iter().chain(haves).min()
     }
 }

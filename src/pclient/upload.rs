@@ -229,3 +229,129 @@ impl Upload {
 
 /// Most bytes that one message of content takes, its own header included.
 pub const MAX_BLOCK_MESSAGE: usize = BLOCK_LEN as usize + 32;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::pclient::peer::Announced;
+    use crate::pclient::pieces::Bitfield;
+    use crate::time::Instant;
+
+    /// A source of `pieces` pieces of one block each, and the peers that want them.
+    struct Table {
+        upload: Upload,
+        peers: Peers,
+        rng: Rng,
+    }
+
+    impl Table {
+        fn new(pieces: u64, peers: u64) -> Table {
+            let lengths = Lengths::new(pieces * 4_096, 12).unwrap();
+            let mut table =
+                Table { upload: Upload::new(lengths), peers: Peers::new(), rng: Rng::from_seed(1) };
+            for key in 0..peers {
+                let remote = format!("10.0.0.{key}:1").parse().unwrap();
+                let mut peer = Peer::new(remote, key, Instant::ORIGIN);
+                peer.pieces = Announced::Known(Bitfield::new(&lengths));
+                table.peers.insert(Handle::for_test(key), peer);
+            }
+            table
+        }
+
+        fn wants_any(&mut self, key: u64, ids: std::ops::Range<u64>) {
+            let peer = self.peers.get_mut(&Handle::for_test(key)).unwrap();
+            for id in ids {
+                assert!(self.upload.want(peer, Wanted { id, what: What::Any { residue: 0, modulus: 1 } }));
+            }
+        }
+
+        fn next(&mut self) -> Option<Next> {
+            self.upload.next(&mut self.peers, true, &mut self.rng, |_| true)
+        }
+
+        fn serves(&mut self) -> (Handle, PieceIndex) {
+            match self.next() {
+                Some(Next::Block(serve)) => (serve.to, serve.piece),
+                other => panic!("{other:?}"),
+            }
+        }
+
+        fn announces(&mut self, key: u64, piece: PieceIndex) {
+            let handle = Handle::for_test(key);
+            if let Announced::Known(pieces) = &mut self.peers.get_mut(&handle).unwrap().pieces {
+                pieces.set(piece);
+            }
+            self.upload.on_announced(&mut self.peers, handle, piece);
+        }
+    }
+
+    #[test]
+    fn each_piece_goes_out_once_before_any_goes_twice() {
+        let mut table = Table::new(6, 2);
+        table.wants_any(0, 0..4);
+        table.wants_any(1, 0..4);
+        let mut served: Vec<_> = (0..6).map(|_| table.serves()).collect();
+        served.sort_by_key(|&(_, piece)| piece);
+        let pieces: Vec<u32> = served.iter().map(|(_, piece)| piece.get()).collect();
+        assert_eq!(pieces, [0, 1, 2, 3, 4, 5]);
+        assert_eq!(served.iter().filter(|(to, _)| *to == Handle::for_test(0)).count(), 3);
+        assert!(matches!(table.next(), Some(Next::Refuse { first: 3, credits: 1, .. })));
+        assert!(matches!(table.next(), Some(Next::Refuse { first: 3, credits: 1, .. })));
+        assert_eq!(table.next(), None);
+    }
+
+    #[test]
+    fn whoever_relays_is_served_and_whoever_hoards_waits() {
+        let mut table = Table::new(9, 3);
+        (0..3).for_each(|key| table.wants_any(key, 0..3));
+        let first: Vec<_> = (0..3).map(|_| table.serves()).collect();
+        // What the peer 1 got first is announced by another; the others' pieces are not.
+        let (_, spread) = first.iter().find(|(to, _)| *to == Handle::for_test(1)).copied().unwrap();
+        table.announces(1, spread);
+        table.announces(2, spread);
+        assert_eq!(table.serves().0, Handle::for_test(1));
+    }
+
+    #[test]
+    fn what_was_not_finished_counts_as_unsent() {
+        let mut table = Table::new(1, 2);
+        table.wants_any(0, 0..1);
+        table.wants_any(1, 0..1);
+        let (to, piece) = table.serves();
+        let peer = table.peers.remove(&to).unwrap();
+        table.upload.remove_peer(to, &peer);
+        let (other, again) = table.serves();
+        assert!(other != to && again == piece);
+    }
+
+    #[test]
+    fn a_cancelled_request_is_not_served() {
+        let mut table = Table::new(2, 1);
+        let piece = table.upload.lengths.piece(1).unwrap();
+        let handle = Handle::for_test(0);
+        let wanted = Wanted { id: 7, what: What::Blocks(Target { piece, blocks: 0..1 }) };
+        table.upload.want(table.peers.get_mut(&handle).unwrap(), wanted);
+        table.upload.cancel(&mut table.peers, handle, 7);
+        assert_eq!(table.next(), None);
+    }
+
+    #[test]
+    fn nobody_is_served_beyond_what_may_go() {
+        let mut table = Table::new(2, 2);
+        table.wants_any(0, 0..1);
+        table.wants_any(1, 0..1);
+        let only = Handle::for_test(1);
+        let next = table.upload.next(&mut table.peers, true, &mut table.rng, |key| key == only);
+        assert!(matches!(next, Some(Next::Block(serve)) if serve.to == only));
+        assert_eq!(table.upload.next(&mut table.peers, true, &mut table.rng, |key| key == only), None);
+    }
+
+    #[test]
+    fn a_flood_of_requests_is_noticed() {
+        let mut table = Table::new(2, 1);
+        table.wants_any(0, 0..MAX_WANTED as u64);
+        let peer = table.peers.get_mut(&Handle::for_test(0)).unwrap();
+        let one_more = Wanted { id: 0, what: What::Any { residue: 0, modulus: 1 } };
+        assert!(!table.upload.want(peer, one_more));
+    }
+}

@@ -21,6 +21,7 @@ use super::cookie::Cookie;
 use super::error::{CloseReason, ProtocolViolation};
 use super::frame::{Ack, Frame};
 use super::handshake::{Hello, MIN_DATAGRAM_SIZE, Welcome};
+use super::liveness::Liveness;
 use super::loss::{self, Outcome};
 use super::pacer::Pacer;
 use super::packet::{self, ConnectionId, Header, Kind};
@@ -51,8 +52,6 @@ const NARROW_DATAGRAMS: u64 = 4;
 const DISCHARGE_PROBES: u32 = 2;
 /// After this many probe time-outs in a row the window starts anew (RFC 9002 §7.6.1).
 const PERSISTENT_PROBES: u32 = 3;
-/// A peer is asked for a sign of life after 5/4 of its longest silence so far, but not later than this.
-const MAX_KEEP_ALIVE: Duration = Duration::from_secs(4);
 
 #[derive(Debug)]
 enum State {
@@ -94,11 +93,7 @@ pub struct Connection {
     full_acked: bool,
     last_eliciting: Instant,
     last_timestamp: Option<Instant>,
-    last_heard: Instant,
-    /// Since when the peer owes an answer.
-    waiting_since: Option<Instant>,
-    longest_silence: Duration,
-    keep_alive: bool,
+    liveness: Liveness,
     /// Whether bulk was held back by the shared window when last asked.
     blocked_by_uplink: bool,
     stats: Stats,
@@ -184,10 +179,7 @@ impl Connection {
             full_acked: false,
             last_eliciting: now,
             last_timestamp: None,
-            last_heard: now,
-            waiting_since: None,
-            longest_silence: Duration::ZERO,
-            keep_alive: false,
+            liveness: Liveness::new(now),
             blocked_by_uplink: false,
             stats: Stats::default(),
         }
@@ -259,7 +251,7 @@ impl Connection {
 
     /// Whether the peer is expected to send, so that its silence is worth a question.
     pub fn set_keep_alive(&mut self, on: bool) {
-        self.keep_alive = on;
+        self.liveness.set_keep_alive(on);
         self.arm_liveness();
     }
 
@@ -409,7 +401,7 @@ impl Connection {
         }
         self.detect_losses(now, Some(largest), links);
         if !self.sent.any_in_flight() {
-            self.waiting_since = None;
+            self.liveness.on_answered_all();
         }
         self.arm_recovery();
         self.arm_liveness();
@@ -492,33 +484,16 @@ impl Connection {
 
     /// Something came from the peer.
     fn heard(&mut self, now: Instant) {
-        let since = self.waiting_since.map_or(now, |since| since.max(self.last_heard));
-        self.longest_silence = self.longest_silence.max(now.since(since));
-        self.last_heard = now;
-        if self.waiting_since.is_some() {
-            self.waiting_since = Some(now);
-        }
+        self.liveness.on_heard(now);
         self.arm_liveness();
     }
 
     /// Sets the timers that find out whether the peer is still there.
     fn arm_liveness(&mut self) {
-        if !self.is_established() {
-            return;
+        if self.is_established() {
+            self.timers.set(Timer::Idle, self.liveness.give_up_at(&self.config, self.pto()));
+            self.timers.set(Timer::KeepAlive, self.liveness.ask_at(&self.config));
         }
-        let patience = match self.waiting_since {
-            // Waiting begins when something is asked for, not when the peer was last heard.
-            Some(since) => since.max(self.last_heard) + self.patience(),
-            None => self.last_heard + self.config.idle_timeout,
-        };
-        self.timers.set(Timer::Idle, patience);
-        let interval = (self.longest_silence * 5 / 4).clamp(self.config.keep_alive, MAX_KEEP_ALIVE);
-        self.timers.set(Timer::KeepAlive, self.keep_alive.then(|| self.last_heard + interval));
-    }
-
-    /// How long a peer that owes an answer may be silent.
-    fn patience(&self) -> Duration {
-        self.config.dead_after.max(3 * self.pto()).max(self.longest_silence * 3 / 2 + Duration::from_secs(1))
     }
 
     /// From this size on a datagram tells the round trip of full ones, B.
@@ -675,10 +650,8 @@ impl Connection {
         links.uplink.on_sent(size);
         self.pacer.on_sent(size);
         self.last_eliciting = now;
-        if self.waiting_since.is_none() {
-            self.waiting_since = Some(now);
-            self.arm_liveness();
-        }
+        self.liveness.on_asked(now);
+        self.arm_liveness();
         self.arm_recovery();
     }
 

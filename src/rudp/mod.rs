@@ -64,6 +64,7 @@ pub mod endpoint;
 pub mod error;
 pub mod frame;
 pub mod handshake;
+pub mod liveness;
 pub mod loss;
 pub mod pacer;
 pub mod packet;

@@ -1,0 +1,127 @@
+//! Sources that leave, die and come back.
+
+use std::cell::Cell;
+use std::rc::Rc;
+
+use swarmcast::pclient::node::Event;
+use swarmcast::sim::{Faults, NodeId};
+use swarmcast::time::{Duration, Instant};
+
+use crate::lab::{Lab, Rates};
+
+const SIZE: usize = 148_539;
+
+/// A lab whose sources have been registered when this returns.
+fn lab_with_sources(seed: u64, sources: &[Rates]) -> (Lab, Vec<NodeId>) {
+    let mut lab = Lab::new(seed, SIZE, Faults::none());
+    let sources: Vec<NodeId> = sources.iter().map(|&rates| lab.add(rates)).collect();
+    sources.iter().for_each(|&id| lab.share(id));
+    lab.world.run_until(Instant::ORIGIN + Duration::from_secs(2));
+    (lab, sources)
+}
+
+fn verified(lab: &Lab, id: NodeId) -> u64 {
+    lab.peer(id).node.progress(lab.fid).expect("it takes part").verified
+}
+
+#[test]
+fn a_dead_source_costs_little_while_another_lives() {
+    const RATE: u64 = 15_000;
+    for seed in 0..5 {
+        let (mut lab, sources) = lab_with_sources(seed, &[(RATE, RATE); 2]);
+        let receiver = lab.add((200_000, 200_000));
+        lab.fetch(receiver);
+        lab.world.run_until(lab.world.now() + Duration::from_secs(3));
+        lab.world.crash(sources[0]);
+        let (death, left) = (lab.world.now(), SIZE as u64 - verified(&lab, receiver));
+        assert!(lab.run_until_done(&[receiver], Duration::from_secs(120)), "{}", lab.replay());
+        lab.assert_content(receiver);
+        let took = lab.done_at(receiver).unwrap().since(death).as_secs_f64();
+        let bound = left as f64 / RATE as f64;
+        println!("seed {seed}: {took:.2} s after the death, the bound of what was left is {bound:.2} s");
+        assert!(took <= bound * 1.1 + 2.0, "{took:.2} s, bound {bound:.2} s; {}", lab.replay());
+    }
+}
+
+#[test]
+fn after_cancel_nothing_of_the_file_leaves_and_another_source_goes_on() {
+    let (mut lab, sources) = lab_with_sources(1, &[(50_000, 50_000); 2]);
+    let receiver = lab.add((200_000, 200_000));
+    lab.fetch(receiver);
+    lab.world.run_until(lab.world.now() + Duration::from_secs(1));
+    // Content is long; what the farewell takes is short.
+    let last_content = Rc::new(Cell::new(Instant::ORIGIN));
+    let (seen, leaver, fid) = (Rc::clone(&last_content), sources[0], lab.fid);
+    lab.world.set_filter(move |now, from, _, datagram| {
+        if from == leaver && datagram.len() > 200 {
+            seen.set(now);
+        }
+        true
+    });
+    let cancelled = lab.world.now();
+    assert!(lab.with(leaver, |node, now| node.cancel(now, fid)));
+    assert!(lab.run_until_done(&[receiver], Duration::from_secs(60)), "{}", lab.replay());
+    lab.assert_content(receiver);
+    let told = lab.peer(leaver).events.iter().find(|(_, event)| matches!(event, Event::Cancelled(_)));
+    let told = told.expect("a cancel is answered").0;
+    println!("cancelled at {cancelled:?}, told at {told:?}, last content at {:?}", last_content.get());
+    assert!(last_content.get() <= told, "content left after the cancel was answered");
+    assert!(told.since(cancelled) < Duration::from_secs(1));
+}
+
+#[test]
+fn the_only_source_cancels_and_comes_back() {
+    let (mut lab, sources) = lab_with_sources(1, &[(50_000, 50_000)]);
+    let receiver = lab.add((200_000, 200_000));
+    lab.fetch(receiver);
+    lab.world.run_until(lab.world.now() + Duration::from_secs(1));
+    let (before, fid) = (verified(&lab, receiver), lab.fid);
+    assert!(before > 0);
+    lab.with(sources[0], |node, now| node.cancel(now, fid));
+    lab.world.run_until(lab.world.now() + Duration::from_secs(10));
+    assert!(lab.done_at(receiver).is_none());
+    lab.share(sources[0]);
+    let back = lab.world.now();
+    assert!(lab.run_until_done(&[receiver], Duration::from_secs(30)), "{}", lab.replay());
+    lab.assert_content(receiver);
+    let took = lab.done_at(receiver).unwrap().since(back).as_secs_f64();
+    let bound = (SIZE as u64 - before) as f64 / 50_000.0;
+    println!("done {took:.2} s after the return; the bound of what was left is {bound:.2} s");
+    assert!(took < bound * 1.2 + 4.0, "{took:.2} s");
+}
+
+#[test]
+fn a_download_without_a_source_ends_with_what_was_tried() {
+    let (mut lab, sources) = lab_with_sources(1, &[(50_000, 50_000)]);
+    let receiver = lab.add((200_000, 200_000));
+    lab.fetch(receiver);
+    lab.world.run_until(lab.world.now() + Duration::from_secs(1));
+    lab.world.crash(sources[0]);
+    lab.world.run_until(lab.world.now() + Duration::from_secs(60));
+    let failed = lab.peer(receiver).events.iter().find_map(|(at, event)| match event {
+        Event::Failed(_, error) => Some((at, error.to_string())),
+        _ => None,
+    });
+    let (at, error) = failed.expect("it gives up");
+    println!("{at:?}: {error}");
+    assert!(error.contains("no holder"), "{error}");
+    assert!((30.0..40.0).contains(&at.as_secs_f64()), "{at:?}");
+}
+
+#[test]
+fn a_late_joiner_gets_the_file_from_those_who_have_it() {
+    let (mut lab, sources) = lab_with_sources(1, &[(50_000, 50_000)]);
+    let first = lab.add((100_000, 200_000));
+    lab.fetch(first);
+    assert!(lab.run_until_done(&[first], Duration::from_secs(30)), "{}", lab.replay());
+    let fid = lab.fid;
+    lab.with(sources[0], |node, now| node.cancel(now, fid));
+    lab.world.run_until(lab.world.now() + Duration::from_secs(2));
+    let (late, start) = (lab.add((100_000, 200_000)), lab.world.now());
+    lab.fetch(late);
+    assert!(lab.run_until_done(&[late], Duration::from_secs(30)), "{}", lab.replay());
+    lab.assert_content(late);
+    let took = lab.done_at(late).unwrap().since(start).as_secs_f64();
+    println!("late joiner: {took:.2} s, bound {:.2} s", SIZE as f64 / 100_000.0);
+    assert!(took < 1.25 * SIZE as f64 / 100_000.0, "{took:.2} s");
+}

@@ -1,0 +1,194 @@
+//! A receiver and its sources, as a dialogue: this peer has that, so this is asked of whom.
+
+use super::*;
+
+const PIECE: u64 = 4_096;
+
+/// A receiver of a file of `pieces` pieces, and the peers it knows.
+struct Table {
+    download: Download,
+    peers: Peers,
+    rng: Rng,
+    now: Instant,
+}
+
+impl Table {
+    fn new(pieces: u64) -> Table {
+        let lengths = Lengths::new(pieces * PIECE, 12).unwrap();
+        let download = Download::new(lengths, Bitfield::new(&lengths));
+        Table { download, peers: Peers::new(), rng: Rng::from_seed(1), now: Instant::ORIGIN }
+    }
+
+    fn peer(&mut self, key: u64, pieces: Bitfield, began_complete: bool) -> Handle {
+        let handle = Handle::for_test(key);
+        let remote = format!("10.0.0.{key}:1").parse().unwrap();
+        let mut peer = Peer::new(remote, key, self.now);
+        peer.began_complete = began_complete;
+        peer.pieces = Announced::Known(pieces);
+        self.peers.insert(handle, peer);
+        self.download.count_peer(&self.peers, handle);
+        handle
+    }
+
+    /// A source that had the whole file when it joined.
+    fn origin(&mut self, key: u64) -> Handle {
+        self.peer(key, Bitfield::full(&self.download.lengths), true)
+    }
+
+    /// A fellow receiver that has these pieces.
+    fn relay(&mut self, key: u64, pieces: &[u64]) -> Handle {
+        let mut have = Bitfield::new(&self.download.lengths);
+        pieces.iter().for_each(|&piece| {
+            have.set(self.download.lengths.piece(piece).unwrap());
+        });
+        self.peer(key, have, false)
+    }
+
+    fn fill(&mut self, key: Handle) -> Vec<Ask> {
+        self.download.fill(self.now, &mut self.peers, key, &mut self.rng)
+    }
+
+    fn arrives(&mut self, from: Handle, id: u64, piece: u64) -> Arrival {
+        let data = vec![piece as u8; PIECE as usize];
+        self.download.on_block(self.now, &mut self.peers, from, id, (piece, 0), &data)
+    }
+
+    /// A piece arrives and proves right.
+    fn delivers(&mut self, from: Handle, id: u64, piece: u64) -> Vec<(Handle, Ask)> {
+        let arrival = self.arrives(from, id, piece);
+        assert!(matches!(arrival, Arrival::Whole { .. }), "{arrival:?}");
+        let piece = self.download.lengths.piece(piece).unwrap();
+        self.download.on_verified(&mut self.peers, piece)
+    }
+}
+
+/// The pieces that were asked for in particular.
+fn pieces(asks: &[Ask]) -> Vec<u32> {
+    let piece = |ask: &Ask| match ask {
+        Ask::Blocks { target, .. } => Some(target.piece.get()),
+        Ask::Any { .. } | Ask::Cancel { .. } => None,
+    };
+    let mut pieces: Vec<u32> = asks.iter().filter_map(piece).collect();
+    pieces.sort_unstable();
+    pieces
+}
+
+#[test]
+fn an_origin_chooses_and_a_relay_is_asked_for_what_it_has() {
+    let mut table = Table::new(8);
+    let (origin, relay) = (table.origin(1), table.relay(2, &[3, 5]));
+    assert_eq!(table.fill(origin), [Ask::Any { id: 0, credits: 2, residue: 0, modulus: 1 }]);
+    assert_eq!(pieces(&table.fill(relay)), [3, 5]);
+    assert_eq!(table.fill(origin), []);
+    table.delivers(origin, 0, 7);
+    assert_eq!(table.fill(origin), [Ask::Any { id: 2, credits: 1, residue: 0, modulus: 1 }]);
+}
+
+#[test]
+fn origins_choose_from_classes_of_their_own() {
+    let mut table = Table::new(8);
+    let (first, second) = (table.origin(1), table.origin(2));
+    assert_eq!(table.fill(second), [Ask::Any { id: 0, credits: 2, residue: 1, modulus: 2 }]);
+    assert_eq!(table.fill(first), [Ask::Any { id: 0, credits: 2, residue: 0, modulus: 2 }]);
+}
+
+#[test]
+fn an_origin_with_nothing_left_to_choose_is_asked_in_particular_in_the_end() {
+    let mut table = Table::new(2);
+    let origin = table.origin(1);
+    for refusal in 0..MAX_REFUSALS {
+        let first = u64::from(2 * refusal);
+        assert_eq!(table.fill(origin), [Ask::Any { id: first, credits: 2, residue: 0, modulus: 1 }]);
+        table.download.on_none(table.now, &mut table.peers, origin, first, 2);
+        if refusal + 1 < MAX_REFUSALS {
+            assert_eq!(table.fill(origin), [], "there is a pause after a refusal");
+        }
+        table.now += MAX_CREDIT_PAUSE;
+    }
+    assert_eq!(pieces(&table.fill(origin)), [0, 1]);
+}
+
+#[test]
+fn the_rarest_piece_goes_first() {
+    let mut table = Table::new(4);
+    table.relay(1, &[0, 1, 2]);
+    table.relay(2, &[0, 1]);
+    let both = table.relay(3, &[0, 1, 2, 3]);
+    assert_eq!(pieces(&table.fill(both)), [2, 3]);
+}
+
+#[test]
+fn what_a_peer_owes_is_free_when_it_leaves() {
+    let mut table = Table::new(2);
+    let (leaver, stayer) = (table.relay(1, &[0, 1]), table.relay(2, &[0, 1]));
+    assert_eq!(pieces(&table.fill(leaver)), [0, 1]);
+    assert_eq!(table.fill(stayer), []);
+    let gone = table.peers.remove(&leaver).unwrap();
+    table.download.remove_peer(&table.peers, leaver, gone);
+    assert_eq!(pieces(&table.fill(stayer)), [0, 1]);
+}
+
+#[test]
+fn an_idle_source_takes_over_the_tail_of_a_slow_one() {
+    let mut table = Table::new(3);
+    let slow = table.relay(1, &[0, 1]);
+    assert_eq!(pieces(&table.fill(slow)), [0, 1]);
+    table.now += Duration::from_secs(1);
+    let fast = table.relay(2, &[0, 1, 2]);
+    let Ask::Blocks { id, .. } = table.fill(fast)[0].clone() else { panic!() };
+    table.delivers(fast, id, 2);
+    let stolen = table.download.steal(table.now, &mut table.peers, fast);
+    let [(from, Ask::Cancel { id: 1 }), (to, Ask::Blocks { target, .. })] = &stolen[..] else {
+        panic!("{stolen:?}")
+    };
+    assert_eq!((*from, *to), (slow, fast));
+    // The first in line may be on its way: it is doubled, not taken away, since the slow one has been silent.
+    let again = table.delivers(fast, 1, target.piece.get().into());
+    assert_eq!(again, []);
+    let doubled = table.download.steal(table.now, &mut table.peers, fast);
+    assert!(matches!(doubled[..], [(to, Ask::Blocks { .. })] if to == fast), "{doubled:?}");
+    let Ask::Blocks { id, target } = doubled[0].1.clone() else { panic!() };
+    assert_eq!(table.delivers(fast, id, target.piece.get().into()), [(slow, Ask::Cancel { id: 0 })]);
+    assert!(table.download.have().is_complete());
+}
+
+#[test]
+fn what_comes_twice_is_counted_and_what_cannot_be_is_nonsense() {
+    let mut table = Table::new(2);
+    let relay = table.relay(1, &[0, 1]);
+    table.fill(relay);
+    table.delivers(relay, 0, 0);
+    assert_eq!(table.arrives(relay, 0, 0), Arrival::Duplicate);
+    assert_eq!(table.download.duplicate_bytes, PIECE);
+    assert_eq!(table.arrives(relay, 1, 2), Arrival::Nonsense);
+    let nonsense = |table: &mut Table, block, len| {
+        table.download.on_block(table.now, &mut table.peers, relay, 1, (1, block), &vec![0; len])
+    };
+    assert_eq!(nonsense(&mut table, 1, PIECE as usize), Arrival::Nonsense);
+    assert_eq!(nonsense(&mut table, u64::MAX, PIECE as usize), Arrival::Nonsense);
+    assert_eq!(nonsense(&mut table, 0, PIECE as usize - 1), Arrival::Nonsense);
+}
+
+#[test]
+fn a_spoiled_piece_is_asked_for_again() {
+    let mut table = Table::new(1);
+    let (liar, honest) = (table.relay(1, &[0]), table.relay(2, &[0]));
+    table.fill(liar);
+    assert!(matches!(table.arrives(liar, 0, 0), Arrival::Whole { givers, .. } if givers == [liar]));
+    let piece = table.download.lengths.piece(0).unwrap();
+    table.download.give_up(&mut table.peers, piece);
+    assert_eq!(pieces(&table.fill(honest)), [0]);
+}
+
+#[test]
+fn a_source_that_stalls_is_asked_anew() {
+    let mut table = Table::new(2);
+    let relay = table.relay(1, &[0, 1]);
+    assert_eq!(pieces(&table.fill(relay)), [0, 1]);
+    table.now += STALL - Duration::from_millis(1);
+    assert_eq!(table.download.unstall(table.now, &mut table.peers, relay), []);
+    table.now += Duration::from_millis(1);
+    let cancels = table.download.unstall(table.now, &mut table.peers, relay);
+    assert_eq!(cancels, [Ask::Cancel { id: 0 }, Ask::Cancel { id: 1 }]);
+    assert_eq!(pieces(&table.fill(relay)), [0, 1]);
+}
