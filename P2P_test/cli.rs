@@ -291,6 +291,22 @@ fn an_interrupted_get_leaves_nothing() {
 }
 
 #[test]
+fn who_has_got_a_file_can_take_over_from_the_source() {
+    let sandbox = Sandbox::new();
+    let content = sandbox.file("f", 500_000, 9);
+    let mut tracker = sandbox.start(&["tracker", "--bind", "0"]);
+    let line = tracker.line(Stream::Stdout, "tracker at ");
+    let (share, ticket) =
+        sandbox.share(&["f", "--tracker", line.strip_prefix("tracker at ").unwrap()]);
+    let mut first = sandbox.start(&["get", &ticket, "-o", "first", "--seed"]);
+    first.line(Stream::Stdout, "first: 500.0 kB in ");
+    share.interrupt().succeeded();
+    sandbox.run(&["get", &ticket, "-o", "second"]).succeeded();
+    assert!(fs::read(sandbox.0.join("second")).unwrap() == content, "the copy differs");
+    first.interrupt().succeeded();
+}
+
+#[test]
 fn a_file_that_cant_be_shared_says_why() {
     let sandbox = Sandbox::new();
     sandbox.directory("folder");

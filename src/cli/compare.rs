@@ -176,7 +176,7 @@ impl Scenario {
 
     fn describe(&self) -> String {
         format!(
-            "{} to {} receiver{} with {} up and down each; the source sends {}",
+            "{} to {} receiver{}: {} up and down each, the source {} up",
             ByteSize(self.size),
             self.receivers,
             if self.receivers == 1 { "" } else { "s" },

@@ -57,9 +57,10 @@ impl Meter {
         if seconds > 0.0 { (after.saturating_sub(*before) as f64 / seconds) as u64 } else { 0 }
     }
 
-    /// How long `rest` B will take at this rate, if it goes on at all.
+    /// How long `rest` B will take at this rate, in whole seconds, rounded up; if it goes on at all.
     pub(super) fn time_for(&self, rest: u64) -> Option<Duration> {
-        rest.checked_div(self.rate()).map(Duration::from_secs)
+        let rate = self.rate();
+        (rate > 0).then(|| Duration::from_secs(rest.div_ceil(rate)))
     }
 }
 
@@ -196,7 +197,8 @@ mod tests {
         // It stops: half a window later the rate is half of it, after a whole one it is nothing.
         meter.note(at(9.9 + 2.0), 9_900);
         assert!((480..=520).contains(&meter.rate()), "{}", meter.rate());
-        assert_eq!(meter.time_for(4_000).map(|left| left.as_secs()), Some(8));
+        assert_eq!(meter.time_for(4_000).map(|left| left.as_secs()), Some(4_000_u64.div_ceil(meter.rate())));
+        assert_eq!(meter.time_for(1), Some(Duration::from_secs(1)));
         meter.note(at(9.9 + 4.0), 9_900);
         assert_eq!((meter.rate(), meter.time_for(4_000)), (0, None));
         assert!(meter.samples.len() < 5);
@@ -226,7 +228,8 @@ mod tests {
             display.meter.note(at(done as f64 / 1e9 + 1.0), done);
             display.for_bar(snapshot(done)).chars().count()
         });
-        assert!(widths.iter().all(|width| *width <= 62 && *width == widths[0]), "{widths:?}");
+        // Beside brackets, a space, and a bar that deserves the name.
+        assert!(widths.iter().all(|width| *width <= 57 && *width == widths[0]), "{widths:?}");
         assert_eq!(percent(snapshot(999_899_999_999)), 99);
         assert_eq!(percent(Snapshot { done: 0, total: 0, peers: 0 }), 0);
     }

@@ -179,9 +179,7 @@ fn announce(screen: &Screen, path: &Path, ticket: &Ticket, tracker: SocketAddr) 
     screen.result(ticket);
     screen.hint(format_args!("to get it:\n  swarmcast get {ticket}"));
     if tracker.ip().is_loopback() {
-        screen.hint(
-            "only this machine can reach it; to share with others, add --bind with this machine's address",
-        );
+        screen.hint("only this machine can reach it; to share with others: --bind ADDRESS");
     }
     screen.hint("Ctrl-C ends the sharing");
 }
@@ -233,6 +231,6 @@ fn spinner(screen: &Screen) -> ProgressBar {
     if !screen.is_watched() {
         return ProgressBar::hidden();
     }
-    let style = ProgressStyle::with_template("{spinner} {wide_msg}").expect("the template is well formed");
+    let style = ProgressStyle::with_template("{spinner} {msg}").expect("the template is well formed");
     screen.add(ProgressBar::new_spinner().with_style(style))
 }
