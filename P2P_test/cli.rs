@@ -296,8 +296,7 @@ fn who_has_got_a_file_can_take_over_from_the_source() {
     let content = sandbox.file("f", 500_000, 9);
     let mut tracker = sandbox.start(&["tracker", "--bind", "0"]);
     let line = tracker.line(Stream::Stdout, "tracker at ");
-    let (share, ticket) =
-        sandbox.share(&["f", "--tracker", line.strip_prefix("tracker at ").unwrap()]);
+    let (share, ticket) = sandbox.share(&["f", "--tracker", line.strip_prefix("tracker at ").unwrap()]);
     let mut first = sandbox.start(&["get", &ticket, "-o", "first", "--seed"]);
     first.line(Stream::Stdout, "first: 500.0 kB in ");
     share.interrupt().succeeded();
