@@ -48,7 +48,13 @@ const ALLOWED: &[(&str, &[&str])] = &[
         &["coding", "driver", "error", "fid", "machine", "name", "proxy", "rand", "rudp", "time", "units"],
     ),
     // The binary.
-    ("cli", &["error", "fid", "name", "pclient", "proxy", "rand", "sc_model", "time", "tracker", "units"]),
+    (
+        "cli",
+        &[
+            "coding", "error", "fid", "name", "pclient", "proxy", "rand", "sc_model", "time", "tracker",
+            "units",
+        ],
+    ),
     ("main", &["cli"]),
 ];
 

@@ -1,0 +1,440 @@
+//! The program as its users meet it: real processes on loopback, judged by output, exit code and what lies on the disk.
+//!
+//! Nothing of the library is called but its random numbers, which make the files.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io::{BufRead as _, BufReader, Read};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::mpsc::{self, Receiver, Sender};
+use std::thread;
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use swarmcast::rand::Rng;
+use swarmcast::time::{Clock, Duration};
+
+/// Nothing here should take longer. A test that waits this long has failed.
+const PATIENCE: Duration = Duration::from_secs(25);
+
+/// A directory of its own for a test, removed afterwards.
+struct Sandbox(PathBuf);
+
+impl Sandbox {
+    fn new() -> Sandbox {
+        let name = format!("cli-{:016x}", Rng::from_os().u64());
+        let path = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
+        fs::create_dir_all(&path).unwrap();
+        Sandbox(path)
+    }
+
+    /// A file of `len` B that follow from `seed`.
+    fn file(&self, name: &str, len: usize, seed: u64) -> Vec<u8> {
+        let mut content = vec![0; len];
+        Rng::from_seed(seed).fill(&mut content);
+        fs::write(self.0.join(name), &content).unwrap();
+        content
+    }
+
+    fn directory(&self, name: &str) -> PathBuf {
+        let path = self.0.join(name);
+        fs::create_dir(&path).unwrap();
+        path
+    }
+
+    fn start(&self, args: &[&str]) -> Running {
+        Running::start(&self.0, args)
+    }
+
+    /// Runs the program to its end.
+    fn run(&self, args: &[&str]) -> Ended {
+        self.start(args).end()
+    }
+
+    /// Shares a file, and gives the ticket.
+    fn share(&self, args: &[&str]) -> (Running, String) {
+        let mut share = self.start(&[&["share"], args].concat());
+        let ticket = share.line(Stream::Stdout, "swarmcast1:");
+        assert!(ticket.starts_with("swarmcast1:") && ticket.len() <= 200, "{ticket}");
+        (share, ticket)
+    }
+}
+
+impl Drop for Sandbox {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.0);
+    }
+}
+
+/// The names in a directory, hidden ones as well, in their order.
+fn names(directory: &Path) -> Vec<String> {
+    let entries = fs::read_dir(directory).unwrap();
+    let mut names: Vec<String> =
+        entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+    names.sort();
+    names
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Stream {
+    Stdout,
+    Stderr,
+}
+
+/// A process of the program. Dropped, it is killed.
+struct Running {
+    child: Child,
+    /// Its lines; `None` where a stream ends.
+    lines: Receiver<(Stream, Option<String>)>,
+    seen: BTreeMap<Stream, String>,
+    open: usize,
+}
+
+/// How a process ended, and all that it said.
+#[derive(Debug)]
+struct Ended {
+    code: Option<i32>,
+    stdout: String,
+    stderr: String,
+    seconds: f64,
+}
+
+impl Running {
+    fn start(directory: &Path, args: &[&str]) -> Running {
+        let mut child = Command::new(env!("CARGO_BIN_EXE_swarmcast"))
+            .args(args)
+            .current_dir(directory)
+            .env_remove("RUST_LOG")
+            .env("TMPDIR", directory)
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let (sender, lines) = mpsc::channel();
+        read(Stream::Stdout, child.stdout.take().unwrap(), sender.clone());
+        read(Stream::Stderr, child.stderr.take().unwrap(), sender);
+        Running { child, lines, seen: BTreeMap::new(), open: 2 }
+    }
+
+    /// Takes in one line, or the end of a stream, for which it gives `None`.
+    fn listen(&mut self) -> Option<(Stream, String)> {
+        let (stream, line) = match self.lines.recv_timeout(PATIENCE) {
+            Ok(heard) => heard,
+            Err(error) => panic!("{error} after {PATIENCE:?}; so far it said {:?}", self.seen),
+        };
+        let Some(line) = line else {
+            self.open -= 1;
+            return None;
+        };
+        self.seen.entry(stream).or_default().push_str(&format!("{line}\n"));
+        Some((stream, line))
+    }
+
+    /// The first line from now on that comes by `stream` and has `part` in it.
+    fn line(&mut self, stream: Stream, part: &str) -> String {
+        while self.open > 0 {
+            if let Some((from, line)) = self.listen()
+                && from == stream
+                && line.contains(part)
+            {
+                return line;
+            }
+        }
+        panic!("it ended without a line with {part:?}: {:?}", self.seen);
+    }
+
+    fn signal(&self, signal: Signal) {
+        let pid = i32::try_from(self.child.id()).unwrap();
+        kill(Pid::from_raw(pid), signal).unwrap();
+    }
+
+    /// Waits for its end.
+    fn end(mut self) -> Ended {
+        let clock = Clock::new();
+        while self.open > 0 {
+            self.listen();
+        }
+        // Its streams are closed, so it has ended or is about to.
+        let code = self.child.wait().unwrap().code();
+        let mut said = |stream| self.seen.remove(&stream).unwrap_or_default();
+        let (stdout, stderr) = (said(Stream::Stdout), said(Stream::Stderr));
+        Ended { code, stdout, stderr, seconds: clock.now().as_secs_f64() }
+    }
+
+    /// Ctrl-C, and what it does.
+    fn interrupt(self) -> Ended {
+        self.signal(Signal::SIGINT);
+        let ended = self.end();
+        assert!(ended.seconds < 5.0, "it took its time to end: {ended:?}");
+        ended
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn read(stream: Stream, from: impl Read + Send + 'static, to: Sender<(Stream, Option<String>)>) {
+    thread::spawn(move || {
+        let lines = BufReader::new(from).lines().map_while(Result::ok).map(Some);
+        for line in lines.chain([None]) {
+            if to.send((stream, line)).is_err() {
+                break;
+            }
+        }
+    });
+}
+
+impl Ended {
+    /// It ended with `code`, and said on stderr everything in `parts`, as one line of the program.
+    #[track_caller]
+    fn failed(&self, code: i32, parts: &[&str]) {
+        assert_eq!(self.code, Some(code), "{self:?}");
+        let line = self.stderr.lines().find(|line| line.starts_with("swarmcast: "));
+        let line = line.unwrap_or_else(|| panic!("no error of the program in {self:?}"));
+        for part in parts {
+            assert!(line.contains(part), "{part:?} isn't in {line:?}");
+        }
+    }
+
+    #[track_caller]
+    fn succeeded(&self) {
+        assert_eq!(self.code, Some(0), "{self:?}");
+    }
+}
+
+#[test]
+fn a_file_goes_from_one_process_to_two_others() {
+    let sandbox = Sandbox::new();
+    let content = sandbox.file("lecture 3.bin", 3_000_000, 1);
+    let (share, ticket) = sandbox.share(&["lecture 3.bin"]);
+    let (a, b) = (sandbox.directory("a"), sandbox.directory("b"));
+    // One by the ticket's name in the current directory, one to a name of its own.
+    let gets = [Running::start(&a, &["get", &ticket]), Running::start(&b, &["get", &ticket, "-o", "x"])];
+    let [by_name, by_path] = gets.map(Running::end);
+    by_name.succeeded();
+    by_path.succeeded();
+    assert!(by_name.stdout.starts_with("lecture 3.bin: 3.00 MB in "), "{by_name:?}");
+    assert!(by_path.stdout.starts_with("x: 3.00 MB in "), "{by_path:?}");
+    assert_eq!((names(&a), names(&b)), (vec!["lecture 3.bin".to_owned()], vec!["x".to_owned()]));
+    assert!(fs::read(a.join("lecture 3.bin")).unwrap() == content, "the first copy differs");
+    assert!(fs::read(b.join("x")).unwrap() == content, "the second copy differs");
+
+    // What is there stays as it is.
+    let again = Running::start(&a, &["get", &ticket]).end();
+    again.failed(7, &["lecture 3.bin exists already", "-o"]);
+    fs::write(b.join("mine"), "mine").unwrap();
+    sandbox.run(&["get", &ticket, "-o", "b/mine"]).failed(7, &["b/mine exists already"]);
+    assert_eq!(fs::read(b.join("mine")).unwrap(), b"mine");
+    // A directory as target holds the ticket's name.
+    sandbox.run(&["get", &ticket, "-o", "a"]).failed(7, &["a/lecture 3.bin exists already"]);
+    sandbox.run(&["get", &ticket, "-o", "nowhere/x"]).failed(1, &["nowhere: there is no such"]);
+
+    let ended = share.interrupt();
+    ended.succeeded();
+    assert!(ended.stderr.contains("swarmcast get swarmcast1:"), "{ended:?}");
+    assert!(ended.stderr.contains("sharing ended: "), "{ended:?}");
+    assert_eq!(ended.stdout.lines().collect::<Vec<_>>(), [ticket]);
+}
+
+#[test]
+fn a_ticket_that_cant_be_used_says_why() {
+    let sandbox = Sandbox::new();
+    sandbox.file("f", 10, 2);
+    let (_share, ticket) = sandbox.share(&["f"]);
+    let last = if ticket.ends_with('a') { "q" } else { "a" };
+    let damaged = format!("{}{last}", &ticket[..ticket.len() - 1]);
+    sandbox.run(&["get", &damaged]).failed(2, &["damaged", "copy it again"]);
+    sandbox.run(&["get", &ticket[..40]]).failed(2, &["damaged"]);
+    let newer = ticket.replace("swarmcast1:", "swarmcast2:");
+    sandbox.run(&["get", &newer]).failed(2, &["version 2", "same version of swarmcast"]);
+    sandbox.run(&["get", "magnet:?xt=urn:btih:0"]).failed(2, &["not a ticket", "swarmcast share"]);
+    assert_eq!(names(&sandbox.0), ["f"]);
+}
+
+#[test]
+fn a_file_that_nobody_shares_any_more_is_unknown() {
+    let sandbox = Sandbox::new();
+    sandbox.file("f", 1_000, 3);
+    let mut tracker = sandbox.start(&["tracker", "--bind", "0"]);
+    let line = tracker.line(Stream::Stdout, "tracker at 127.0.0.1:");
+    let addr = line.strip_prefix("tracker at ").unwrap();
+    let (share, ticket) = sandbox.share(&["f", "--tracker", addr]);
+    share.interrupt().succeeded();
+    let get = sandbox.run(&["get", &ticket, "-o", "g"]);
+    get.failed(3, &["nobody shares g", addr]);
+    assert!(get.seconds < 5.0, "{get:?}");
+    // And where nobody listens at all:
+    tracker.interrupt().succeeded();
+    sandbox.run(&["get", &ticket, "-o", "g"]).failed(5, &[addr, "no answer", "see that it is running"]);
+    assert_eq!(names(&sandbox.0), ["f"]);
+}
+
+#[test]
+fn an_interrupted_get_leaves_nothing() {
+    let sandbox = Sandbox::new();
+    sandbox.file("f", 3_000_000, 4);
+    let (_share, ticket) = sandbox.share(&["f"]);
+    let target = sandbox.directory("target");
+    let mut get = Running::start(&target, &["get", &ticket, "--limit-down", "300k"]);
+    // It is well under way, and far from its end.
+    get.line(Stream::Stderr, "MB of 3.00 MB");
+    assert!(names(&target).iter().any(|name| name.ends_with(".part")), "{:?}", names(&target));
+    let ended = get.interrupt();
+    ended.failed(130, &["interrupted: f was not written"]);
+    assert_eq!(names(&target), [""; 0]);
+}
+
+#[test]
+fn who_has_got_a_file_can_take_over_from_the_source() {
+    let sandbox = Sandbox::new();
+    let content = sandbox.file("f", 500_000, 9);
+    let mut tracker = sandbox.start(&["tracker", "--bind", "0"]);
+    let line = tracker.line(Stream::Stdout, "tracker at ");
+    let (share, ticket) = sandbox.share(&["f", "--tracker", line.strip_prefix("tracker at ").unwrap()]);
+    let mut first = sandbox.start(&["get", &ticket, "-o", "first", "--seed"]);
+    first.line(Stream::Stdout, "first: 500.0 kB in ");
+    share.interrupt().succeeded();
+    sandbox.run(&["get", &ticket, "-o", "second"]).succeeded();
+    assert!(fs::read(sandbox.0.join("second")).unwrap() == content, "the copy differs");
+    first.interrupt().succeeded();
+}
+
+#[test]
+fn a_file_that_cant_be_shared_says_why() {
+    let sandbox = Sandbox::new();
+    sandbox.directory("folder");
+    sandbox.run(&["share", "missing"]).failed(1, &["missing: there is no such file"]);
+    sandbox.run(&["share", "folder"]).failed(1, &["folder is a directory", "archive"]);
+}
+
+#[test]
+fn names_that_hide_and_files_without_content_arrive_as_well() {
+    let sandbox = Sandbox::new();
+    sandbox.file(".hidden", 0, 5);
+    let (_share, ticket) = sandbox.share(&["--", ".hidden"]);
+    let get = Running::start(&sandbox.directory("target"), &["get", &ticket]).end();
+    get.succeeded();
+    assert!(get.stderr.contains("saved as _hidden"), "{get:?}");
+    assert_eq!(names(&sandbox.0.join("target")), ["_hidden"]);
+    assert_eq!(fs::read(sandbox.0.join("target/_hidden")).unwrap(), b"");
+}
+
+#[test]
+fn all_addresses_of_a_machine_are_none_that_others_can_call() {
+    let sandbox = Sandbox::new();
+    let content = sandbox.file("f", 100_000, 6);
+    sandbox.run(&["share", "f", "--bind", "0.0.0.0"]).failed(2, &["--bind 0.0.0.0", "--advertise"]);
+    sandbox.run(&["share", "f", "--bind", "[::]"]).failed(2, &["--bind ::", "--advertise"]);
+    sandbox.run(&["share", "f", "--advertise", "0.0.0.0"]).failed(2, &["--advertise", "nobody can call"]);
+    let (_share, ticket) = sandbox.share(&["f", "--bind", "0.0.0.0", "--advertise", "127.0.0.1"]);
+    sandbox.run(&["get", &ticket, "-o", "g"]).succeeded();
+    assert!(fs::read(sandbox.0.join("g")).unwrap() == content, "the copy differs");
+}
+
+#[test]
+fn a_busy_port_is_named() {
+    let sandbox = Sandbox::new();
+    let mut first = sandbox.start(&["tracker", "--bind", "127.0.0.1:0"]);
+    let addr = first.line(Stream::Stdout, "tracker at ").strip_prefix("tracker at ").unwrap().to_owned();
+    sandbox.run(&["tracker", "--bind", &addr]).failed(1, &[&addr, "in use", "--bind"]);
+    // A bare port means the same.
+    let port = addr.rsplit_once(':').unwrap().1;
+    sandbox.run(&["tracker", "--bind", port]).failed(1, &[&addr, "in use"]);
+    let ended = first.interrupt();
+    ended.succeeded();
+    assert!(ended.stderr.contains("tracker ended"), "{ended:?}");
+    // The port is free again.
+    let mut second = sandbox.start(&["tracker", "--bind", &addr]);
+    second.line(Stream::Stdout, &addr);
+    // An end that the system asks for is one as well.
+    second.signal(Signal::SIGTERM);
+    second.end().succeeded();
+}
+
+#[test]
+fn wrong_arguments_are_refused_before_anything_is_done() {
+    let sandbox = Sandbox::new();
+    sandbox.file("f", 10, 7);
+    for (args, part) in [
+        (&["tracker", "--bind", "1.2.3.4.5:80"][..], "this is no address: write HOST:PORT"),
+        (&["tracker", "--bind", "127.0.0.1:65536"], "this is no address"),
+        (&["share", "f", "--tracker", "http://x/"], "this is no address"),
+        (&["share", "f", "--limit-up", "fast"], "`fast` is not a size"),
+        (&["compare", "--receivers", "0"], "0 is not in"),
+        (&["compare", "--rate", "0"], "--rate: without a limit"),
+        (&["compare", "--size", "0"], "--size: an empty file"),
+        (&["get"], "TICKET"),
+        (&["sharre"], "share"),
+        (&[], "Usage"),
+    ] {
+        let ended = sandbox.run(args);
+        assert_eq!(ended.code, Some(2), "{args:?}: {ended:?}");
+        assert!(ended.stderr.contains(part), "{args:?}: {ended:?}");
+    }
+    // A fine address, but another machine's (TEST-NET-1, RFC 5737).
+    sandbox
+        .run(&["tracker", "--bind", "192.0.2.1"])
+        .failed(1, &["192.0.2.1:10086", "no address of this machine"]);
+}
+
+#[test]
+fn the_help_tells_the_exit_codes() {
+    let sandbox = Sandbox::new();
+    let help = sandbox.run(&["--help"]);
+    help.succeeded();
+    let codes = help.stdout.split_once("Exit codes:").expect("a table").1;
+    let codes: Vec<&str> = codes.lines().filter_map(|line| line.split_whitespace().next()).collect();
+    assert_eq!(codes, ["0", "1", "2", "3", "4", "5", "6", "7", "130"]);
+    for subcommand in ["tracker", "share", "get", "compare"] {
+        assert!(help.stdout.contains(&format!("\n  {subcommand} ")), "{help:?}");
+        sandbox.run(&[subcommand, "--help"]).succeeded();
+    }
+}
+
+#[test]
+fn quiet_leaves_the_result_alone() {
+    let sandbox = Sandbox::new();
+    sandbox.file("f", 10_000, 8);
+    let (share, ticket) = sandbox.share(&["-q", "f"]);
+    let get = sandbox.run(&["get", "--quiet", &ticket, "-o", "g"]);
+    get.succeeded();
+    assert_eq!((get.stdout.lines().count(), get.stderr.as_str()), (1, ""));
+    let share = share.interrupt();
+    share.succeeded();
+    assert_eq!((share.stdout.lines().count(), share.stderr.as_str()), (1, ""));
+}
+
+#[test]
+fn a_comparison_comes_out_for_the_swarm() {
+    let sandbox = Sandbox::new();
+    // D = 1 s; the server needs 3 s.
+    let args = ["compare", "--size", "400k", "--rate", "400k", "--receivers", "3"];
+    let ended = sandbox.run(&args);
+    ended.succeeded();
+    let row = |model: &str| -> Vec<f64> {
+        let line = ended.stdout.lines().find(|line| line.starts_with(model)).expect("a row for the model");
+        line.split_whitespace().filter_map(|cell| cell.parse().ok()).collect()
+    };
+    let (swarm, server) = (row("swarm"), row("server-client"));
+    let &[last, first, bound, ratio] = &swarm[..] else { panic!("{swarm:?}") };
+    assert!(bound == 1.0 && first >= 0.9 && last >= first && (ratio - last).abs() < 0.02, "{swarm:?}");
+    assert!(server[2] == 3.0 && server[0] >= 2.9, "{server:?}");
+    assert!(last < server[0], "{ended:?}");
+    assert!(ended.stdout.contains("all 6 copies are identical"), "{ended:?}");
+}
+
+#[test]
+fn an_interrupted_comparison_leaves_nothing() {
+    let sandbox = Sandbox::new();
+    let mut compare = sandbox.start(&["compare", "--rate", "100k"]);
+    compare.line(Stream::Stderr, "6.20 MB to 4 receivers");
+    assert_eq!(names(&sandbox.0).len(), 1, "its folder is there");
+    compare.interrupt().failed(130, &["interrupted"]);
+    assert_eq!(names(&sandbox.0), [""; 0]);
+}

@@ -1,0 +1,245 @@
+//! How far a transfer is: a bar on a terminal, a line now and then in a pipe.
+//!
+//! Nothing is measured here but what is passed in; [`Meter`] makes rates of it, [`Display`] shows them.
+
+use std::collections::VecDeque;
+
+use indicatif::{ProgressBar, ProgressStyle};
+use swarmcast::time::{Duration, Instant};
+use swarmcast::units::ByteSize;
+
+use super::screen::Screen;
+
+/// The rate that is shown is that of the last seconds.
+const WINDOW: Duration = Duration::from_secs(4);
+/// A step of this many percent is worth a line,
+const LINE_STEP: u64 = 10;
+/// but not more often than this,
+const LINE_SOONEST: Duration = Duration::from_secs(1);
+/// and so much silence is worth one in any case.
+const LINE_LATEST: Duration = Duration::from_secs(10);
+
+/// What is known of a transfer at one moment.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Snapshot {
+    /// Verified so far, B.
+    pub(super) done: u64,
+    /// Of so many, B.
+    pub(super) total: u64,
+    /// Peers that take part.
+    pub(super) peers: usize,
+}
+
+/// The rate over the last seconds. Its samples are in the order of time, and no two are of the same moment.
+#[derive(Debug, Default)]
+pub(super) struct Meter {
+    samples: VecDeque<(Instant, u64)>,
+}
+
+impl Meter {
+    /// Takes note that `done` B had been reached at `now`.
+    pub(super) fn note(&mut self, now: Instant, done: u64) {
+        if self.samples.back().is_none_or(|(last, _)| *last < now) {
+            self.samples.push_back((now, done));
+        }
+        // One that is as old as the window stays, as its beginning.
+        while self.samples.get(1).is_some_and(|(at, _)| now.since(*at) >= WINDOW) {
+            self.samples.pop_front();
+        }
+    }
+
+    /// B/s; 0 until there is something to tell.
+    pub(super) fn rate(&self) -> u64 {
+        let (Some((first, before)), Some((last, after))) = (self.samples.front(), self.samples.back()) else {
+            return 0;
+        };
+        let seconds = last.since(*first).as_secs_f64();
+        if seconds > 0.0 { (after.saturating_sub(*before) as f64 / seconds) as u64 } else { 0 }
+    }
+
+    /// How long `rest` B will take at this rate, in whole seconds, rounded up; if it goes on at all.
+    pub(super) fn time_for(&self, rest: u64) -> Option<Duration> {
+        let rate = self.rate();
+        (rate > 0).then(|| Duration::from_secs(rest.div_ceil(rate)))
+    }
+}
+
+/// Shows a transfer on the screen.
+pub(super) struct Display<'a> {
+    screen: &'a Screen,
+    meter: Meter,
+    bar: Option<ProgressBar>,
+    /// When the last line was written, and at how many percent.
+    last_line: (Instant, u64),
+}
+
+impl<'a> Display<'a> {
+    /// A display of a transfer that begins `now`.
+    pub(super) fn new(screen: &'a Screen, now: Instant) -> Display<'a> {
+        let bar = screen.is_watched().then(|| {
+            let style =
+                ProgressStyle::with_template("[{wide_bar}] {msg}").expect("the template is well formed");
+            screen.add(ProgressBar::new(1).with_style(style.progress_chars("=> ")))
+        });
+        Display { screen, meter: Meter::default(), bar, last_line: (now, 0) }
+    }
+
+    /// Shows how things are.
+    pub(super) fn show(&mut self, now: Instant, snapshot: Snapshot) {
+        self.meter.note(now, snapshot.done);
+        if let Some(bar) = &self.bar {
+            bar.set_length(snapshot.total.max(1));
+            bar.set_position(snapshot.done);
+            bar.set_message(self.for_bar(snapshot));
+        } else if !self.screen.is_quiet() && self.is_line_due(now, percent(snapshot)) {
+            self.last_line = (now, percent(snapshot));
+            self.screen.hint(self.for_line(snapshot));
+        }
+    }
+
+    /// Takes the bar off the screen.
+    pub(super) fn clear(&self) {
+        if let Some(bar) = &self.bar {
+            bar.finish_and_clear();
+        }
+    }
+
+    fn is_line_due(&self, now: Instant, percent: u64) -> bool {
+        let (at, before) = self.last_line;
+        let silence = now.since(at);
+        silence >= LINE_LATEST || silence >= LINE_SOONEST && percent >= before + LINE_STEP
+    }
+
+    /// Of constant width as long as the size is, so that nothing dances.
+    fn for_bar(&self, snapshot: Snapshot) -> String {
+        let left = self.meter.time_for(snapshot.total.saturating_sub(snapshot.done));
+        format!(
+            "{:>3}% {:>8}/{} {:>10}/s {:>2} {} {:>10}",
+            percent(snapshot),
+            size(snapshot.done),
+            size(snapshot.total),
+            size(self.meter.rate()),
+            snapshot.peers,
+            if snapshot.peers == 1 { "peer " } else { "peers" },
+            left.map_or_else(String::new, |left| format!("ETA {}", brief(left))),
+        )
+    }
+
+    fn for_line(&self, snapshot: Snapshot) -> String {
+        let left = self.meter.time_for(snapshot.total.saturating_sub(snapshot.done));
+        let left = left.map_or_else(String::new, |left| format!(", {} left", brief(left)));
+        format!(
+            "{}%, {} of {}, {}/s, {}{left}",
+            percent(snapshot),
+            size(snapshot.done),
+            size(snapshot.total),
+            size(self.meter.rate()),
+            peers(snapshot.peers),
+        )
+    }
+}
+
+/// Whole percents; 100 only when all is there.
+fn percent(snapshot: Snapshot) -> u64 {
+    let percent = u128::from(snapshot.done) * 100 / u128::from(snapshot.total.max(1));
+    u64::try_from(percent).unwrap_or(100).min(100)
+}
+
+fn size(bytes: u64) -> String {
+    ByteSize(bytes).to_string()
+}
+
+/// `1 peer`, `2 peers`.
+pub(super) fn peers(count: usize) -> String {
+    format!("{count} peer{}", if count == 1 { "" } else { "s" })
+}
+
+/// A duration to the second: `5s`, `3m07s`, `2h05m`, `9d`.
+fn brief(duration: Duration) -> String {
+    match duration.as_secs() {
+        seconds @ ..60 => format!("{seconds}s"),
+        seconds @ ..3_600 => format!("{}m{:02}s", seconds / 60, seconds % 60),
+        seconds @ ..86_400 => format!("{}h{:02}m", seconds / 3_600, seconds / 60 % 60),
+        seconds => format!("{}d", seconds / 86_400),
+    }
+}
+
+/// A duration that has been measured: `0.42 s`, `12.3 s`, `3m07s`.
+pub(super) fn measured(duration: Duration) -> String {
+    match duration.as_secs_f64() {
+        seconds @ ..10.0 => format!("{seconds:.2} s"),
+        seconds @ ..120.0 => format!("{seconds:.1} s"),
+        _ => brief(duration),
+    }
+}
+
+/// `bytes` B over `duration`, B/s.
+pub(super) fn mean_rate(bytes: u64, duration: Duration) -> u64 {
+    (bytes as f64 / duration.as_secs_f64().max(1e-9)) as u64
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(seconds: f64) -> Instant {
+        Instant::ORIGIN + Duration::from_secs_f64(seconds)
+    }
+
+    #[test]
+    fn the_rate_is_that_of_the_last_seconds() {
+        let mut meter = Meter::default();
+        assert_eq!((meter.rate(), meter.time_for(5)), (0, None));
+        for tenth in 0..100_u64 {
+            meter.note(at(tenth as f64 / 10.0), tenth * 100);
+        }
+        assert!((999..=1_000).contains(&meter.rate()), "{}", meter.rate());
+        // It stops: half a window later the rate is half of it, after a whole one it is nothing.
+        meter.note(at(9.9 + 2.0), 9_900);
+        assert!((480..=520).contains(&meter.rate()), "{}", meter.rate());
+        assert_eq!(meter.time_for(4_000).map(|left| left.as_secs()), Some(4_000_u64.div_ceil(meter.rate())));
+        assert_eq!(meter.time_for(1), Some(Duration::from_secs(1)));
+        meter.note(at(9.9 + 4.0), 9_900);
+        assert_eq!((meter.rate(), meter.time_for(4_000)), (0, None));
+        assert!(meter.samples.len() < 5);
+    }
+
+    #[test]
+    fn a_line_comes_with_a_step_but_not_too_often() {
+        let screen = Screen::new(true);
+        let mut display = Display::new(&screen, at(0.0));
+        assert!(!display.is_line_due(at(0.5), 50));
+        assert!(!display.is_line_due(at(1.0), 9));
+        assert!(display.is_line_due(at(1.0), 10));
+        assert!(display.is_line_due(at(10.0), 0));
+        display.last_line = (at(10.0), 40);
+        assert!(!display.is_line_due(at(10.9), 60));
+        assert!(!display.is_line_due(at(12.0), 49));
+        assert!(display.is_line_due(at(12.0), 50));
+    }
+
+    #[test]
+    fn a_bar_and_its_text_fit_80_columns() {
+        let screen = Screen::new(true);
+        let mut display = Display::new(&screen, at(0.0));
+        let snapshot = |done| Snapshot { done, total: 999_900_000_000, peers: 20 };
+        display.meter.note(at(0.0), 0);
+        let widths = [999_900, 1_000_000, 120_300_000_000, 999_899_999_999].map(|done| {
+            display.meter.note(at(done as f64 / 1e9 + 1.0), done);
+            display.for_bar(snapshot(done)).chars().count()
+        });
+        // Beside brackets, a space, and a bar that deserves the name.
+        assert!(widths.iter().all(|width| *width <= 57 && *width == widths[0]), "{widths:?}");
+        assert_eq!(percent(snapshot(999_899_999_999)), 99);
+        assert_eq!(percent(Snapshot { done: 0, total: 0, peers: 0 }), 0);
+    }
+
+    #[test]
+    fn durations_read_well() {
+        let shown = [0, 59, 60, 187, 3_599, 7_500, 86_400 * 9].map(|s| brief(Duration::from_secs(s)));
+        assert_eq!(shown, ["0s", "59s", "1m00s", "3m07s", "59m59s", "2h05m", "9d"]);
+        let shown = [0.4249, 12.34, 119.0, 187.0].map(|s| measured(Duration::from_secs_f64(s)));
+        assert_eq!(shown, ["0.42 s", "12.3 s", "119.0 s", "3m07s"]);
+        assert_eq!(mean_rate(3_000, Duration::from_secs(2)), 1_500);
+    }
+}

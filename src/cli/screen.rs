@@ -1,0 +1,83 @@
+//! The terminal, shared by results, hints, logs and a bar: each writes without tearing the others.
+//!
+//! What is said is decided elsewhere. Results go to stdout, everything else to stderr. A reader that has gone away
+//! (`swarmcast share FILE | head -1`) ends nothing: who shares goes on sharing.
+
+use std::fmt::Display;
+use std::io::{self, IsTerminal as _, Write};
+
+use indicatif::{MultiProgress, ProgressBar};
+
+/// Where the program speaks.
+#[derive(Clone, Debug)]
+pub(super) struct Screen {
+    /// Knows all bars, so that they can step aside while something else is written.
+    bars: MultiProgress,
+    quiet: bool,
+    is_terminal: bool,
+}
+
+impl Screen {
+    /// A screen; with `quiet`, one that shows neither hints nor progress.
+    pub(super) fn new(quiet: bool) -> Screen {
+        Screen { bars: MultiProgress::new(), quiet, is_terminal: io::stderr().is_terminal() }
+    }
+
+    /// A line of the result.
+    pub(super) fn result(&self, line: impl Display) {
+        self.bars.suspend(|| {
+            let mut stdout = io::stdout().lock();
+            // Nobody listens any more: no reason to stop.
+            let _ = writeln!(stdout, "{line}").and_then(|()| stdout.flush());
+        });
+    }
+
+    /// Something worth knowing.
+    pub(super) fn hint(&self, line: impl Display) {
+        if !self.quiet {
+            self.bars.suspend(|| {
+                // As above.
+                let _ = writeln!(io::stderr(), "{line}");
+            });
+        }
+    }
+
+    /// Whether hints and progress are wanted.
+    pub(super) fn is_quiet(&self) -> bool {
+        self.quiet
+    }
+
+    /// Whether somebody watches who would like a bar.
+    pub(super) fn is_watched(&self) -> bool {
+        self.is_terminal && !self.quiet
+    }
+
+    /// Puts a bar on the screen.
+    pub(super) fn add(&self, bar: ProgressBar) -> ProgressBar {
+        self.bars.add(bar)
+    }
+
+    /// Where logs go.
+    pub(super) fn log_pipe(&self) -> Box<dyn Write + Send> {
+        Box::new(LogPipe(self.bars.clone()))
+    }
+}
+
+/// Says on stderr what went wrong; the last thing that is said.
+pub(super) fn complain(message: &str) {
+    // Nobody is left to tell if this fails.
+    let _ = writeln!(io::stderr(), "swarmcast: {message}");
+}
+
+/// Writes to stderr while the bars step aside.
+struct LogPipe(MultiProgress);
+
+impl Write for LogPipe {
+    fn write(&mut self, buf: &[u8]) -> io::Result<usize> {
+        self.0.suspend(|| io::stderr().write(buf))
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        io::stderr().flush()
+    }
+}

@@ -1,0 +1,236 @@
+//! `swarmcast share FILE`: registers the file, prints its ticket, and serves it until Ctrl-C.
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, mpsc};
+use std::{fs, io, thread};
+
+use indicatif::{ProgressBar, ProgressStyle};
+use swarmcast::name::FileName;
+use swarmcast::time::{Clock, Duration};
+use swarmcast::units::ByteSize;
+use swarmcast::{Error, Fid, Tracker};
+
+use super::address::{Address, Host, HostPort};
+use super::failure::{Failure, show_path};
+use super::peer::{Limits, Peer, local_ip, resolve};
+use super::progress::{Meter, measured, peers};
+use super::screen::Screen;
+use super::ticket::Ticket;
+use super::{TRACKER_PORT, interrupt, tracker};
+
+/// How often the line about the swarm is brought up to date.
+const REFRESH: Duration = Duration::from_millis(500);
+
+/// Share a file: print a ticket for it, and serve until Ctrl-C
+#[derive(Debug, clap::Args)]
+pub(super) struct Args {
+    /// The file to share
+    file: PathBuf,
+
+    /// Share from this address of this machine: HOST:PORT, or one of the two
+    ///
+    /// A tracker that is started here takes the same host, and port 10086 or any free one. Without this, only programs on
+    /// this machine can get the file, unless the tracker is elsewhere.
+    #[arg(long, value_name = "ADDR")]
+    bind: Option<Address>,
+
+    /// Use the tracker at this address instead of starting one here
+    #[arg(long, value_name = "ADDR")]
+    tracker: Option<Address>,
+
+    /// How others reach the tracker that is started here
+    ///
+    /// Needed with `--bind 0.0.0.0`, which is no address that others can call; this machine has to reach itself there, too.
+    /// With a port, that is the one which the tracker takes.
+    #[arg(long, value_name = "HOST[:PORT]", conflicts_with = "tracker")]
+    advertise: Option<Address>,
+
+    #[command(flatten)]
+    limits: Limits,
+}
+
+#[derive(Clone, Debug)]
+enum Event {
+    Interrupted,
+    Registered(Result<Fid, Error>),
+    TrackerEnded,
+}
+
+/// Runs the subcommand.
+pub(super) fn run(args: &Args, screen: &Screen) -> Result<(), Failure> {
+    let metadata = fs::metadata(&args.file).map_err(|error| Failure::file(&args.file, &error))?;
+    if metadata.is_dir() {
+        return Err(Failure::file(&args.file, &io::ErrorKind::IsADirectory.into()));
+    }
+    let (sender, events) = mpsc::channel();
+    interrupt::watch(sender.clone(), Event::Interrupted)?;
+    let (embedded, tracker_addr) = find_tracker(args, &sender)?;
+    let peer = Peer::open(args.bind.as_ref(), &tracker_addr, args.limits)?;
+    let ended = register(args, screen, &peer, sender, &events).and_then(|registered| {
+        let Some(fid) = registered else {
+            return Err(Failure::interrupted("interrupted: nothing is shared"));
+        };
+        let size = peer.client.progress(fid).and_then(|progress| progress.size).unwrap_or(metadata.len());
+        let name = FileName::of_path(&args.file).ok();
+        announce(screen, &args.file, &Ticket { fid, size, name, tracker: tracker_addr }, peer.tracker);
+        seed(screen, &peer, fid, || wait_for_end(&events))
+    });
+    peer.close();
+    if let Some(tracker) = embedded {
+        tracker.close();
+    }
+    ended
+}
+
+/// The tracker that was named, or one that is started here; and how others reach it.
+fn find_tracker(
+    args: &Args,
+    events: &mpsc::Sender<Event>,
+) -> Result<(Option<Arc<Tracker>>, HostPort), Failure> {
+    let can_be_called = |addr: &HostPort, option: &str| match addr.host {
+        Host::Ip(ip) if ip.is_unspecified() => Err(Failure::usage(format!(
+            "{option}: {ip} means all addresses of a machine, and nobody can call that: give one of them"
+        ))),
+        _ => Ok(()),
+    };
+    if let Some(addr) = &args.tracker {
+        let addr = addr.or(Ipv4Addr::LOCALHOST.into(), TRACKER_PORT);
+        can_be_called(&addr, "--tracker")?;
+        return Ok((None, addr));
+    }
+    let advertised = args.advertise.as_ref().map(|addr| addr.or(Ipv4Addr::LOCALHOST.into(), TRACKER_PORT));
+    let default_ip = match &advertised {
+        Some(addr) => {
+            can_be_called(addr, "--advertise")?;
+            local_ip(resolve(addr)?[0].ip())
+        }
+        None => Ipv4Addr::LOCALHOST.into(),
+    };
+    let ip = match &args.bind {
+        Some(bind) => resolve(&bind.or(default_ip, 0))?[0].ip(),
+        None => default_ip,
+    };
+    if ip.is_unspecified() && advertised.is_none() {
+        return Err(Failure::usage(format!(
+            "--bind {ip} means all addresses of this machine, and a ticket needs one that others can call: \
+             add --advertise HOST[:PORT] with it, or bind that one"
+        )));
+    }
+    let port = args.advertise.as_ref().and_then(|addr| addr.port);
+    let tracker = Arc::new(start_tracker(ip, port)?);
+    let sender = events.clone();
+    tracker::serve(&tracker, move || {
+        let _ = sender.send(Event::TrackerEnded);
+    });
+    let local = tracker.local_addr();
+    let reached_at = match advertised {
+        Some(addr) => HostPort { port: local.port(), ..addr },
+        None => local.into(),
+    };
+    Ok((Some(tracker), reached_at))
+}
+
+/// A tracker on `ip` and `port`; if none is asked for, on the usual one or, where that is taken, any.
+fn start_tracker(ip: IpAddr, port: Option<u16>) -> Result<Tracker, Failure> {
+    let addr = SocketAddr::new(ip, port.unwrap_or(TRACKER_PORT));
+    let tracker = match Tracker::bind(addr, 0, 0) {
+        Err(Error::Io(error)) if error.kind() == io::ErrorKind::AddrInUse && port.is_none() => {
+            Tracker::bind((ip, 0), 0, 0)
+        }
+        result => result,
+    };
+    let option = if port.is_some() { "--advertise" } else { "--bind" };
+    tracker.map_err(|error| Failure::bind(addr, option, &error))
+}
+
+/// Registers the file; `None` if the user didn't want to wait.
+fn register(
+    args: &Args,
+    screen: &Screen,
+    peer: &Peer,
+    sender: mpsc::Sender<Event>,
+    events: &mpsc::Receiver<Event>,
+) -> Result<Option<Fid>, Failure> {
+    // Reading a large file takes a while, and can't be called off.
+    let (client, path) = (Arc::clone(&peer.client), args.file.clone());
+    thread::spawn(move || sender.send(Event::Registered(client.register(path))));
+    let spinner = spinner(screen);
+    spinner.set_message(format!("reading {}", show_path(&args.file)));
+    let event = loop {
+        match events.recv_timeout(REFRESH) {
+            Err(mpsc::RecvTimeoutError::Timeout) => spinner.tick(),
+            event => break event,
+        }
+    };
+    spinner.finish_and_clear();
+    match event {
+        Ok(Event::Registered(result)) => Ok(result.map(Some)?),
+        Ok(Event::Interrupted) => Ok(None),
+        Ok(Event::TrackerEnded) | Err(_) => Err(tracker::ended_by_itself()),
+    }
+}
+
+/// Prints the ticket and what to do with it.
+fn announce(screen: &Screen, path: &Path, ticket: &Ticket, tracker: SocketAddr) {
+    let size = ByteSize(ticket.size);
+    screen.hint(format_args!("sharing {} ({size}), tracker at {}", show_path(path), ticket.tracker));
+    screen.hint("ticket:");
+    screen.result(ticket);
+    screen.hint(format_args!("to get it:\n  swarmcast get {ticket}"));
+    if tracker.ip().is_loopback() {
+        screen.hint("only this machine can reach it; to share with others: --bind ADDRESS");
+    }
+    screen.hint("Ctrl-C ends the sharing");
+}
+
+fn wait_for_end(events: &mpsc::Receiver<Event>) -> Option<Result<(), Failure>> {
+    match events.recv_timeout(REFRESH) {
+        Ok(Event::Interrupted) => Some(Ok(())),
+        Ok(Event::TrackerEnded) | Err(mpsc::RecvTimeoutError::Disconnected) => {
+            Some(Err(tracker::ended_by_itself()))
+        }
+        Ok(Event::Registered(_)) | Err(mpsc::RecvTimeoutError::Timeout) => None,
+    }
+}
+
+/// Serves until `poll`, which may wait for a moment, says that it is over; then leaves.
+pub(super) fn seed(
+    screen: &Screen,
+    peer: &Peer,
+    fid: Fid,
+    mut poll: impl FnMut() -> Option<Result<(), Failure>>,
+) -> Result<(), Failure> {
+    let (clock, mut meter) = (Clock::new(), Meter::default());
+    let spinner = spinner(screen);
+    let sent_before = peer.proxy.stats().bytes_sent;
+    let sent = || peer.proxy.stats().bytes_sent - sent_before;
+    let ended = loop {
+        meter.note(clock.now(), sent());
+        let count = peer.client.progress(fid).map_or(0, |progress| progress.peers);
+        spinner.set_message(format!(
+            "{}, {} sent, {}/s",
+            peers(count),
+            ByteSize(sent()),
+            ByteSize(meter.rate())
+        ));
+        spinner.tick();
+        if let Some(ended) = poll() {
+            break ended;
+        }
+    };
+    spinner.finish_and_clear();
+    peer.close();
+    let time = measured(clock.now().since(swarmcast::time::Instant::ORIGIN));
+    screen.hint(format_args!("sharing ended: {} sent in {time}", ByteSize(sent())));
+    ended
+}
+
+/// A line that changes in place; invisible where nobody watches.
+fn spinner(screen: &Screen) -> ProgressBar {
+    if !screen.is_watched() {
+        return ProgressBar::hidden();
+    }
+    let style = ProgressStyle::with_template("{spinner} {msg}").expect("the template is well formed");
+    screen.add(ProgressBar::new_spinner().with_style(style))
+}
