@@ -84,7 +84,7 @@ pub enum Error {
     #[error("the content received for {0} doesn't match its id: it was thrown away")]
     Integrity(Fid),
     /// An address that doesn't resolve.
-    #[error("`{0}` is no address that can be reached: write HOST:PORT, such as 127.0.0.1:10086")]
+    #[error("the address can't be used ({0}): write HOST:PORT, such as 127.0.0.1:10086")]
     BadAddress(String),
     /// A file that can't be read or written.
     #[error("{}: {source}", path.display())]

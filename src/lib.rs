@@ -1,4 +1,10 @@
-//! Brings a file from one machine to many, peer to peer over UDP.
+//! Brings a file from one machine to many, peer to peer over UDP, as close to the network's own limit as possible.
+//!
+//! The public surface: [`Tracker`] tells who is there, [`PClient`] shares and fetches, [`Proxy`] is the shaped socket
+//! beneath both, [`sc_model`] the server-client model to compare with. A file's name is its [`Fid`].
+//!
+//! All protocol is in state machines that do no I/O ([`machine`]); [`driver`] runs them on real sockets and [`sim`] on
+//! simulated links. `ARCHITECTURE.md` is the map of the house.
 
 pub mod coding;
 pub mod driver;
@@ -22,3 +28,8 @@ pub use fid::{Fid, ParseFidError};
 pub use pclient::PClient;
 pub use proxy::Proxy;
 pub use tracker::Tracker;
+
+/// The examples of README.md, compiled and run as tests.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;
