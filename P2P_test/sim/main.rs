@@ -6,3 +6,4 @@ mod churn;
 mod faults;
 mod lab;
 mod speed;
+mod transport;

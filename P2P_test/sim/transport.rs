@@ -1,0 +1,266 @@
+//! The transport alone: how well flows fill their links, how short they keep the queues, how they share.
+//!
+//! `cargo test --release --test sim transport -- --ignored --nocapture` prints the whole table.
+
+use std::net::SocketAddr;
+
+use swarmcast::machine::Machine;
+use swarmcast::rand::Rng;
+use swarmcast::rudp::{Class, Config, Endpoint, Event, Handle};
+use swarmcast::sim::{Faults, LinkConfig, NodeId, World};
+use swarmcast::time::{Duration, Instant};
+use swarmcast::units::Rate;
+
+/// Sends messages to whoever it dialled as fast as the windows let it, and counts what it gets.
+struct Flow {
+    endpoint: Endpoint,
+    /// Served in turn: whoever was served goes to the end.
+    out: Vec<Handle>,
+    message: Vec<u8>,
+    /// Bytes of messages received from each address.
+    received: Vec<(SocketAddr, u64)>,
+    inbound: Vec<(Handle, SocketAddr)>,
+}
+
+impl Flow {
+    fn new(rng: Rng, message: usize) -> Flow {
+        let endpoint = Endpoint::new(Config::default(), rng);
+        Flow {
+            endpoint,
+            out: Vec::new(),
+            message: vec![7; message],
+            received: Vec::new(),
+            inbound: Vec::new(),
+        }
+    }
+
+    fn pump(&mut self) {
+        while let Some(event) = self.endpoint.poll_event() {
+            match event {
+                Event::Connected { handle, inbound: false, .. } => self.out.push(handle),
+                Event::Connected { handle, remote, .. } => self.inbound.push((handle, remote)),
+                Event::Message { handle, data } => {
+                    let Some(&(_, remote)) = self.inbound.iter().find(|(h, _)| *h == handle) else {
+                        continue;
+                    };
+                    match self.received.iter_mut().find(|(from, _)| *from == remote) {
+                        Some((_, bytes)) => *bytes += data.len() as u64,
+                        None => self.received.push((remote, data.len() as u64)),
+                    }
+                }
+                Event::Closed { handle, .. } => self.out.retain(|&out| out != handle),
+            }
+        }
+        let len = self.message.len();
+        while let Some(index) = self.out.iter().position(|&handle| self.endpoint.wants_bulk(handle, len)) {
+            let handle = self.out.remove(index);
+            self.endpoint.send(handle, Class::Bulk, 0, self.message.clone());
+            self.out.push(handle);
+        }
+    }
+
+    fn received_from(&self, addr: SocketAddr) -> u64 {
+        self.received.iter().find(|(from, _)| *from == addr).map_or(0, |&(_, bytes)| bytes)
+    }
+}
+
+impl Machine for Flow {
+    fn handle_datagram(&mut self, now: Instant, from: SocketAddr, datagram: &[u8]) {
+        self.endpoint.handle_datagram(now, from, datagram);
+        self.pump();
+    }
+
+    fn handle_timeout(&mut self, now: Instant) {
+        self.endpoint.handle_timeout(now);
+        self.pump();
+    }
+
+    fn poll_transmit(&mut self, now: Instant, buf: &mut Vec<u8>) -> Option<SocketAddr> {
+        let to = self.endpoint.poll_transmit(now, buf);
+        self.pump();
+        to.or_else(|| self.endpoint.poll_transmit(now, buf))
+    }
+
+    fn poll_timeout(&self) -> Option<(Instant, &'static str)> {
+        self.endpoint.poll_timeout()
+    }
+}
+
+/// A world of flows: each of `links` is a node, each of `dials` a flow from one to another that begins at a time.
+struct Bench {
+    world: World<Flow>,
+    nodes: Vec<NodeId>,
+    flows: Vec<(usize, usize)>,
+}
+
+fn addr(node: usize) -> SocketAddr {
+    SocketAddr::from(([10, 0, 0, node as u8 + 1], 7000))
+}
+
+fn at(seconds: f64) -> Instant {
+    Instant::ORIGIN + Duration::from_secs_f64(seconds)
+}
+
+fn link(up: u64, down: u64, latency_ms: f64) -> LinkConfig {
+    let latency = Duration::from_secs_f64(latency_ms / 1e3);
+    LinkConfig { up: Rate::new(up), down: Rate::new(down), latency, ..LinkConfig::default() }
+}
+
+impl Bench {
+    fn new(faults: Faults, links: &[LinkConfig], message: usize) -> Bench {
+        let _ = env_logger::builder().is_test(true).try_init();
+        let mut world = World::new(1, faults);
+        let nodes = links
+            .iter()
+            .enumerate()
+            .map(|(n, &link)| {
+                let rng = world.fork_rng();
+                world.add_node(addr(n), Flow::new(rng, message), link)
+            })
+            .collect();
+        Bench { world, nodes, flows: Vec::new() }
+    }
+
+    /// Begins a flow.
+    fn dial(&mut self, from: usize, to: usize) {
+        self.world.with_node(self.nodes[from], |flow, now| flow.endpoint.connect(now, addr(to)));
+        self.flows.push((from, to));
+    }
+
+    /// Payload of each flow between two times, B/s.
+    fn rates(&mut self, from: f64, until: f64) -> Vec<f64> {
+        self.world.run_until(at(from));
+        let before = self.payloads();
+        self.world.run_until(at(until));
+        let after = self.payloads();
+        after.iter().zip(&before).map(|(after, before)| (after - before) as f64 / (until - from)).collect()
+    }
+
+    fn payloads(&self) -> Vec<u64> {
+        let payload =
+            |&(from, to): &(usize, usize)| self.world.node(self.nodes[to]).received_from(addr(from));
+        self.flows.iter().map(payload).collect()
+    }
+}
+
+/// Jain's fairness index: 1 if all are equal, 1/n if one has all.
+fn jain(rates: &[f64]) -> f64 {
+    let sum: f64 = rates.iter().sum();
+    sum * sum / (rates.len() as f64 * rates.iter().map(|rate| rate * rate).sum::<f64>())
+}
+
+/// What of a link's rate payload can be at most, with datagrams of this size.
+fn payload_share(datagram: f64) -> f64 {
+    1.0 - 24.0 / datagram
+}
+
+#[test]
+#[ignore = "a table for people"]
+fn one_flow_alone() {
+    for (rate, seconds) in [
+        (5_000, 60.0),
+        (20_000, 60.0),
+        (100_000, 60.0),
+        (1_000_000, 60.0),
+        (10_000_000, 60.0),
+        (1_000_000_000, 3.0),
+    ] {
+        let mut bench = Bench::new(Faults::none(), &[link(rate, 0, 0.5), link(0, 0, 0.5)], 16_384);
+        bench.dial(0, 1);
+        let goodput = bench.rates(0.0, seconds)[0];
+        let stats = bench.world.stats(bench.nodes[0]);
+        println!(
+            "one flow, {rate:>10} B/s: goodput {:.4} of the link, {:.4} of its payload share; longest queue {:?}",
+            goodput / rate as f64,
+            goodput / rate as f64 / payload_share(1_200.0),
+            stats.max_queue_up,
+        );
+    }
+}
+
+#[test]
+#[ignore = "a table for people"]
+fn eight_flows_share() {
+    for (name, shared_up, rate) in [
+        ("uplink", true, 1_000_000),
+        ("uplink", true, 100_000),
+        ("downlink", false, 1_000_000),
+        ("downlink", false, 100_000),
+    ] {
+        let shared = if shared_up { link(rate, 0, 5.0) } else { link(0, rate, 5.0) };
+        let mut links = vec![shared];
+        links.extend([link(0, 0, 5.0); 8]);
+        let mut bench = Bench::new(Faults::none(), &links, 8_192);
+        let ends = |n: usize| if shared_up { (0, n) } else { (n, 0) };
+        for n in 1..8 {
+            bench.dial(ends(n).0, ends(n).1);
+        }
+        bench.world.run_until(at(20.0));
+        bench.dial(ends(8).0, ends(8).1);
+        let rates = bench.rates(25.0, 45.0);
+        let stats = bench.world.stats(bench.nodes[0]);
+        let sum: f64 = rates.iter().sum();
+        println!(
+            "8 flows, one {name} of {rate:>7} B/s: utilisation {:.3}, Jain {:.3}, the late one has {:.2} of its share; longest queue {:?}",
+            sum / rate as f64 / payload_share(1_200.0),
+            jain(&rates),
+            rates[7] / (sum / 8.0),
+            if shared_up { stats.max_queue_up } else { stats.max_queue_down },
+        );
+    }
+}
+
+#[test]
+#[ignore = "a table for people"]
+fn a_long_lossy_path() {
+    for loss in [0.0, 0.01, 0.1, 0.3] {
+        let faults = Faults { loss, ..Faults::none() };
+        let mut bench = Bench::new(faults, &[link(10_000_000, 0, 25.0), link(0, 10_000_000, 25.0)], 16_384);
+        bench.dial(0, 1);
+        let goodput = bench.rates(5.0, 35.0)[0];
+        let stats = bench.world.node(bench.nodes[0]).endpoint.total_stats(bench.world.now());
+        println!(
+            "100 ms RTT, 10 MB/s, {:>4.1} % loss: {:.3} of the link; lost {}, spurious {} of {} sent",
+            loss * 100.0,
+            goodput / 10e6 / payload_share(1_200.0),
+            stats.lost,
+            stats.spurious,
+            stats.sent,
+        );
+    }
+    let reordering =
+        Faults { reordering: 0.05, delay: Duration::ZERO..=Duration::from_micros(360), ..Faults::none() };
+    let mut bench = Bench::new(reordering, &[link(10_000_000, 0, 25.0), link(0, 0, 25.0)], 16_384);
+    bench.dial(0, 1);
+    let goodput = bench.rates(5.0, 35.0)[0];
+    let stats = bench.world.node(bench.nodes[0]).endpoint.total_stats(bench.world.now());
+    println!(
+        "reordering by up to 3 packets: {:.3} of the link; spurious {:.4} of {} sent",
+        goodput / 10e6 / payload_share(1_200.0),
+        stats.spurious as f64 / stats.sent as f64,
+        stats.sent
+    );
+}
+
+#[test]
+#[ignore = "a table for people"]
+fn a_rate_that_drops_and_recovers() {
+    let mut bench = Bench::new(Faults::none(), &[link(1_000_000, 0, 5.0), link(0, 0, 5.0)], 8_192);
+    bench.dial(0, 1);
+    bench.world.run_until(at(10.0));
+    bench.world.set_rates(bench.nodes[0], Rate::new(100_000), Rate::UNLIMITED);
+    for (from, until) in [(10.0, 10.5), (10.5, 11.0), (11.0, 12.0), (12.0, 15.0)] {
+        let rate = bench.rates(from, until)[0];
+        let node = bench.world.node(bench.nodes[0]);
+        let queue = node.endpoint.total_stats(bench.world.now()).queue;
+        println!(
+            "after the drop to 100 kB/s, {from}–{until} s: {:.3} of the link, queue {queue:?}",
+            rate / 100e3
+        );
+    }
+    bench.world.set_rates(bench.nodes[0], Rate::new(1_000_000), Rate::UNLIMITED);
+    for (from, until) in [(15.0, 16.0), (16.0, 17.0), (17.0, 18.0), (18.0, 21.0)] {
+        let rate = bench.rates(from, until)[0];
+        println!("back at 1 MB/s, {from}–{until} s: {:.3} of the link", rate / 1e6);
+    }
+}
