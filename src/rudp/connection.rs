@@ -111,12 +111,12 @@ impl Connection {
         key: u64,
         id: ConnectionId,
         remote: SocketAddr,
-        number: u64,
+        sent: SentPackets,
         config: &Config,
         now: Instant,
     ) -> Connection {
         let state = State::HelloSent { cookie: None, started: now, wait: HELLO_INTERVAL };
-        let mut connection = Connection::new(key, id, remote, number, config, now, state);
+        let mut connection = Connection::new(key, id, remote, sent, config, now, state);
         // The hello keeps its number however often it is repeated; the welcome says which copy it answers.
         connection.sent.push(Some(SentPacket { sent: now, size: 0, contents: SmallVec::new() }));
         connection.handshake_due = Some(HandshakeDue::Hello);
@@ -129,7 +129,7 @@ impl Connection {
         key: u64,
         id: ConnectionId,
         remote: SocketAddr,
-        number: u64,
+        sent: SentPackets,
         hello: &Hello,
         hello_number: u32,
         config: &Config,
@@ -137,7 +137,7 @@ impl Connection {
     ) -> Connection {
         let received = Received::new(seq::from_wire(hello_number), now);
         let mut connection =
-            Connection::new(key, id, remote, number, config, now, State::Established { received });
+            Connection::new(key, id, remote, sent, config, now, State::Established { received });
         connection.delay_in.sample(now, hello.sent, wire_clock(now));
         connection.apply_params(hello.receive_window, hello.datagram_size);
         connection.handle_hello(now, hello);
@@ -149,7 +149,7 @@ impl Connection {
         key: u64,
         id: ConnectionId,
         remote: SocketAddr,
-        number: u64,
+        sent: SentPackets,
         config: &Config,
         now: Instant,
         state: State,
@@ -161,7 +161,7 @@ impl Connection {
             remote,
             config: config.clone(),
             state,
-            sent: SentPackets::new(number),
+            sent,
             send: SendWindow::new(0),
             recv: RecvWindow::new(config.receive_window, config.max_message),
             largest_acked: 0,

@@ -22,6 +22,7 @@ use super::error::CloseReason;
 use super::handshake::{Hello, Welcome};
 use super::packet::{self, ConnectionId, Header, Kind};
 use super::send_window::{Class, Tag};
+use super::sent::SentPackets;
 use super::seq;
 use super::stats::Stats;
 use crate::coding::{Reader, Writer};
@@ -146,9 +147,9 @@ impl Endpoint {
 
     /// Asks `remote` for a connection.
     pub fn connect(&mut self, now: Instant, remote: SocketAddr) -> Handle {
-        let (key, number) = (self.take_key(), seq::first(&mut self.rng));
+        let (key, sent) = (self.take_key(), self.first_packet());
         let id = ConnectionId(self.rng.u64());
-        self.insert(Connection::connect(key, id, remote, number, &self.config, now), key);
+        self.insert(Connection::connect(key, id, remote, sent, &self.config, now), key);
         Handle(key)
     }
 
@@ -316,17 +317,9 @@ impl Endpoint {
             self.dropped.refused += 1;
             return;
         }
-        let (key, number) = (self.take_key(), seq::first(&mut self.rng));
-        let connection = Connection::accept(
-            key,
-            header.connection,
-            from,
-            number,
-            &hello,
-            header.number,
-            &self.config,
-            now,
-        );
+        let (key, sent) = (self.take_key(), self.first_packet());
+        let connection =
+            Connection::accept(key, header.connection, from, sent, &hello, header.number, &self.config, now);
         self.insert(connection, key);
         self.events.push_back(Event::Connected { handle: Handle(key), remote: from, inbound: true });
     }
@@ -398,6 +391,11 @@ impl Endpoint {
     /// The next deadline, and what it is for.
     pub fn poll_timeout(&self) -> Option<(Instant, &'static str)> {
         let &(deadline, key) = self.deadlines.first()?;
+    /// The packets of a new connection, before the first one.
+    fn first_packet(&mut self) -> SentPackets {
+        SentPackets::new(seq::first(&mut self.rng), self.rng.fork())
+    }
+
         let reason = self.connections.get(&key).and_then(Connection::poll_timeout);
         Some((deadline, reason.map_or("connection", |(_, timer)| timer.name())))
     }
