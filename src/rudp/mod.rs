@@ -75,6 +75,7 @@ pub mod rtt;
 pub mod send_window;
 pub mod sent;
 pub mod seq;
+pub mod stateless;
 pub mod stats;
 pub mod timer;
 
