@@ -265,8 +265,10 @@ impl Connection {
 
     /// Takes in a hello, perhaps a repeated one, whose cookie was good: it deserves a welcome.
     pub fn handle_hello(&mut self, now: Instant, hello: &Hello) {
-        self.handshake_due =
-            Some(HandshakeDue::Welcome { hello_sent: hello.sent, hello_received: wire_clock(now) });
+        if self.is_established() {
+            self.handshake_due =
+                Some(HandshakeDue::Welcome { hello_sent: hello.sent, hello_received: wire_clock(now) });
+        }
     }
 
     /// Takes in a welcome. True if it establishes the connection.
