@@ -106,7 +106,7 @@ enum HandshakeDue {
 }
 
 impl Connection {
-    /// A connection that this side asks for. `number` is the first packet number.
+    /// A connection that this side asks for. `sent` says with which packet number it begins.
     pub fn connect(
         key: u64,
         id: ConnectionId,
@@ -217,6 +217,7 @@ impl Connection {
             queue: self.delay_out.queue(now).unwrap_or_default(),
             window: self.window.bytes(),
             in_flight: self.sent.in_flight(),
+            held: self.recv.held(),
             ..self.stats
         }
     }
@@ -263,7 +264,8 @@ impl Connection {
         }
     }
 
-    /// Takes in a hello, perhaps a repeated one, whose cookie was good: it deserves a welcome.
+    /// Takes in a hello, perhaps a repeated one, whose cookie was good: it deserves a welcome, unless this side is
+    /// still asking for the same connection.
     pub fn handle_hello(&mut self, now: Instant, hello: &Hello) {
         if self.is_established() {
             self.handshake_due =

@@ -13,6 +13,8 @@ pub struct Stats {
     pub window: u64,
     /// Sent, neither acked nor lost, B.
     pub in_flight: u64,
+    /// Held for messages that have arrived in part, B, with what each costs beside its bytes.
+    pub held: u64,
     /// Datagrams sent.
     pub sent: u64,
     /// Fresh datagrams received.
@@ -42,6 +44,7 @@ impl Stats {
         self.queue = self.queue.max(other.queue);
         self.window += other.window;
         self.in_flight += other.in_flight;
+        self.held += other.held;
         self.sent += other.sent;
         self.received += other.received;
         self.duplicates += other.duplicates;
