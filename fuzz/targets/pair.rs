@@ -267,6 +267,11 @@ impl World {
         self.fates = vec![0];
         let complete = self.run(self.now + MAX_HEALED_TIME, World::is_complete);
         assert!(complete, "not all has arrived {MAX_HEALED_TIME:?} after the channel healed");
+        for side in &mut self.sides {
+            for handle in side.handles.into_iter().flatten() {
+                side.endpoint.set_keep_alive(handle, false);
+            }
+        }
         // Last words, late copies, and what was abandoned while it was under way.
         self.run(self.now + Duration::from_secs(200), |_| false);
         assert!(self.sides[0].handles[0].is_some(), "the handshake never ended");
