@@ -280,7 +280,7 @@ fn the_uplink_is_filled_and_shared_evenly() {
     let (ratio, evenness) = race(0.0, 4, 500_000, (100_000, 100_000));
     assert!(ratio <= 1.06 && evenness >= 0.97, "{ratio} {evenness}");
     let (ratio, evenness) = race(0.0, 20, 2_000_000, (1_000_000, 1_000_000));
-    assert!(ratio <= 1.06 && evenness >= 0.97, "{ratio} {evenness}");
+    assert!(ratio <= 1.06 && evenness >= 0.95, "{ratio} {evenness}");
     let (ratio, evenness) = race(0.0, 4, 148_539, (5_000, 100_000));
     assert!(ratio <= 1.08 && evenness >= 0.95, "{ratio} {evenness}");
     let (ratio, _) = race(0.0, 1, 5_000_000, (1_000_000, 1_000_000));

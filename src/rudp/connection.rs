@@ -110,17 +110,17 @@ enum HandshakeDue {
 }
 
 impl Connection {
-    /// A connection that this side asks for. `number` is the first packet number.
+    /// A connection that this side asks for. `sent` says with which packet number it begins.
     pub fn connect(
         key: u64,
         id: ConnectionId,
         remote: SocketAddr,
-        number: u64,
+        sent: SentPackets,
         config: &Config,
         now: Instant,
     ) -> Connection {
         let state = State::HelloSent { cookie: None, started: now, wait: HELLO_INTERVAL };
-        let mut connection = Connection::new(key, id, remote, number, config, now, state);
+        let mut connection = Connection::new(key, id, remote, sent, config, now, state);
         // The hello keeps its number however often it is repeated; the welcome says which copy it answers.
         connection.sent.push(Some(SentPacket { sent: now, size: 0, contents: SmallVec::new() }));
         connection.handshake_due = Some(HandshakeDue::Hello);
@@ -133,7 +133,7 @@ impl Connection {
         key: u64,
         id: ConnectionId,
         remote: SocketAddr,
-        number: u64,
+        sent: SentPackets,
         hello: &Hello,
         hello_number: u32,
         downlink_queue: Duration,
@@ -142,7 +142,7 @@ impl Connection {
     ) -> Connection {
         let received = Received::new(seq::from_wire(hello_number), now);
         let mut connection =
-            Connection::new(key, id, remote, number, config, now, State::Established { received });
+            Connection::new(key, id, remote, sent, config, now, State::Established { received });
         connection.delay_in.sample(now, hello.sent, wire_clock(now), downlink_queue);
         connection.apply_params(hello.receive_window, hello.datagram_size);
         connection.handle_hello(now, hello);
@@ -154,7 +154,7 @@ impl Connection {
         key: u64,
         id: ConnectionId,
         remote: SocketAddr,
-        number: u64,
+        sent: SentPackets,
         config: &Config,
         now: Instant,
         state: State,
@@ -167,7 +167,7 @@ impl Connection {
             remote,
             config: config.clone(),
             state,
-            sent: SentPackets::new(number),
+            sent,
             send: SendWindow::new(0),
             recv: RecvWindow::new(config.receive_window, config.max_message),
             largest_acked: 0,
@@ -229,6 +229,7 @@ impl Connection {
             queue: self.delay_out.queue(now).unwrap_or_default(),
             window: self.window.bytes(),
             in_flight: self.sent.in_flight(),
+            held: self.recv.held(),
             ..self.stats
         }
     }
@@ -276,10 +277,13 @@ impl Connection {
         }
     }
 
-    /// Takes in a hello, perhaps a repeated one, whose cookie was good: it deserves a welcome.
+    /// Takes in a hello, perhaps a repeated one, whose cookie was good: it deserves a welcome, unless this side is
+    /// still asking for the same connection.
     pub fn handle_hello(&mut self, now: Instant, hello: &Hello) {
-        self.handshake_due =
-            Some(HandshakeDue::Welcome { hello_sent: hello.sent, hello_received: wire_clock(now) });
+        if self.is_established() {
+            self.handshake_due =
+                Some(HandshakeDue::Welcome { hello_sent: hello.sent, hello_received: wire_clock(now) });
+        }
     }
 
     /// Takes in a welcome. True if it establishes the connection.

@@ -23,16 +23,14 @@ use super::handshake::{Hello, Welcome};
 use super::mtu;
 use super::packet::{self, ConnectionId, Header, Kind};
 use super::send_window::{Class, Tag};
+use super::sent::SentPackets;
 use super::seq;
+use super::stateless::Stateless;
 use super::stats::Stats;
 use crate::coding::{Reader, Writer};
 use crate::rand::Rng;
-use crate::time::{Duration, Instant};
+use crate::time::Instant;
 
-/// Answers to strangers (retries, and closes of unknown connections) that wait to be sent; more are dropped.
-const MAX_STATELESS: usize = 256;
-/// Closes of unknown connections go out at most this often, so that a forged source is not bombarded.
-const STRAY_INTERVAL: Duration = Duration::from_millis(10);
 /// The code of a close that says "I don't know this connection".
 const CODE_UNKNOWN: u64 = 1;
 
@@ -94,7 +92,7 @@ pub struct Dropped {
     pub undecodable: u64,
     /// Of no connection that is known here.
     pub stray: u64,
-    /// Hellos beyond the limits on connections.
+    /// Hellos beyond the limits on connections, and those without a good cookie that could not be answered.
     pub refused: u64,
 }
 
@@ -116,8 +114,7 @@ pub struct Endpoint {
     /// The deadline of each connection, and the reverse.
     deadlines: BTreeSet<(Instant, u64)>,
     armed: HashMap<u64, Instant>,
-    stateless: VecDeque<(SocketAddr, Vec<u8>)>,
-    last_stray: Option<Instant>,
+    stateless: Stateless,
     events: VecDeque<Event>,
     dropped: Dropped,
 }
@@ -138,8 +135,7 @@ impl Endpoint {
             blocked: VecDeque::new(),
             deadlines: BTreeSet::new(),
             armed: HashMap::new(),
-            stateless: VecDeque::new(),
-            last_stray: None,
+            stateless: Stateless::new(),
             events: VecDeque::new(),
             dropped: Dropped::default(),
         }
@@ -147,9 +143,9 @@ impl Endpoint {
 
     /// Asks `remote` for a connection.
     pub fn connect(&mut self, now: Instant, remote: SocketAddr) -> Handle {
-        let (key, number) = (self.take_key(), seq::first(&mut self.rng));
+        let (key, sent) = (self.take_key(), self.first_packet());
         let id = ConnectionId(self.rng.u64());
-        self.insert(Connection::connect(key, id, remote, number, &self.config, now), key);
+        self.insert(Connection::connect(key, id, remote, sent, &self.config, now), key);
         Handle(key)
     }
 
@@ -198,7 +194,7 @@ impl Endpoint {
     pub fn close(&mut self, handle: Handle, code: u64) {
         if let Some(connection) = self.connections.get(&handle.0) {
             let (id, remote) = (connection.id(), connection.remote());
-            self.push_stateless(remote, close_datagram(id, code));
+            self.stateless.push_close(remote, close_datagram(id, code));
             self.remove(handle.0, CloseReason::Local);
         }
     }
@@ -310,19 +306,21 @@ impl Endpoint {
             packet::begin(&mut retry, Header { kind: Kind::Retry, number: 0, ..header });
             self.cookies.make(now, from).encode(&mut retry);
             packet::seal(&mut retry);
-            self.push_stateless(from, retry);
+            if !self.stateless.push_retry(now, from, retry) {
+                self.dropped.refused += 1;
+            }
             return;
         }
         if self.by_id.contains_key(&header.connection) || !self.admits(from.ip()) {
             self.dropped.refused += 1;
             return;
         }
-        let (key, number) = (self.take_key(), seq::first(&mut self.rng));
+        let (key, sent) = (self.take_key(), self.first_packet());
         let connection = Connection::accept(
             key,
             header.connection,
             from,
-            number,
+            sent,
             &hello,
             header.number,
             self.links.downlink.queue(now),
@@ -345,15 +343,8 @@ impl Endpoint {
     fn handle_stray(&mut self, now: Instant, from: SocketAddr, header: Header, len: usize) {
         self.dropped.stray += 1;
         let close = close_datagram(header.connection, CODE_UNKNOWN);
-        if close.len() <= len && self.last_stray.is_none_or(|last| now.since(last) >= STRAY_INTERVAL) {
-            self.last_stray = Some(now);
-            self.push_stateless(from, close);
-        }
-    }
-
-    fn push_stateless(&mut self, to: SocketAddr, datagram: Vec<u8>) {
-        if self.stateless.len() < MAX_STATELESS {
-            self.stateless.push_back((to, datagram));
+        if close.len() <= len {
+            self.stateless.push_stray(now, from, close);
         }
     }
 
@@ -373,7 +364,7 @@ impl Endpoint {
 
     /// Writes the next datagram over `buf` and says for whom it is.
     pub fn poll_transmit(&mut self, now: Instant, buf: &mut Vec<u8>) -> Option<SocketAddr> {
-        if let Some((to, datagram)) = self.stateless.pop_front() {
+        if let Some((to, datagram)) = self.stateless.pop() {
             buf.clear();
             buf.bytes(&datagram);
             return Some(to);
@@ -384,6 +375,7 @@ impl Endpoint {
                 continue;
             };
             if connection.poll_transmit(now, buf, &mut self.links) {
+                self.stateless.on_sent(buf.len());
                 // One datagram each: connections take turns.
                 self.ready.push_back(key);
                 return Some(connection.remote());
@@ -407,6 +399,11 @@ impl Endpoint {
     /// The next event.
     pub fn poll_event(&mut self) -> Option<Event> {
         self.events.pop_front()
+    }
+
+    /// The packets of a new connection, before the first one.
+    fn first_packet(&mut self) -> SentPackets {
+        SentPackets::new(seq::first(&mut self.rng), self.rng.fork())
     }
 
     fn take_key(&mut self) -> u64 {

@@ -15,6 +15,12 @@ pub const MESSAGE_OVERHEAD: u64 = 128;
 /// How far the newest message may be ahead of the oldest unsettled one.
 pub const MESSAGE_WINDOW: u64 = 16_384;
 
+/// A message may have arrived in this many separate parts, and in one more for each [`BYTES_PER_GAP`] of it: each part
+/// takes room of its own that nobody is charged for. Fragments are some hundred bytes long, so that losses alone leave
+/// far fewer.
+const FREE_GAPS: u64 = 16;
+const BYTES_PER_GAP: u64 = 128;
+
 /// The sender broke a rule that no loss or reordering can explain.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Violation {
@@ -30,6 +36,9 @@ pub enum Violation {
     /// Two fragments that disagree about where the message ends.
     #[error("the peer contradicted itself about a message's end")]
     End,
+    /// A message in crumbs, with more gaps between them than loss can tear.
+    #[error("the peer tore a message into too many parts")]
+    Gaps,
 }
 
 #[derive(Debug, Default)]
@@ -109,6 +118,9 @@ impl RecvWindow {
         }
         partial.data[offset as usize..end as usize].copy_from_slice(data);
         partial.got.insert(offset..end);
+        if partial.got.range_count() as u64 > FREE_GAPS + partial.data.len() as u64 / BYTES_PER_GAP {
+            return Err(Violation::Gaps);
+        }
         if fin {
             partial.end = Some(end);
         }
@@ -210,6 +222,19 @@ mod tests {
         assert_eq!(window.on_fragment(part(0, 0, true, &[0; 10])), Err(Violation::End));
         assert_eq!(window.on_fragment(part(0, 450, true, &[0; 10])), Ok(None));
         assert_eq!(window.on_fragment(part(0, 460, false, &[0; 1])), Err(Violation::End));
+    }
+
+    #[test]
+    fn a_message_in_crumbs_is_refused_before_its_gaps_outweigh_it() {
+        let mut window = RecvWindow::new(1 << 20, 1 << 17);
+        let crumbs = (0..).map(|n| window.on_fragment(part(0, 1 + 2 * n, false, b"x")));
+        let taken = crumbs.take_while(|taken| *taken == Ok(None)).count() as u64;
+        assert!((FREE_GAPS..2 * FREE_GAPS).contains(&taken), "{taken} crumbs");
+        // Every other fragment of the smallest datagrams lost is no more than a bad network.
+        let mut window = RecvWindow::new(1 << 20, 1 << 17);
+        for n in 0..128 {
+            assert_eq!(window.on_fragment(part(0, 512 + 1_024 * n, false, &[0; 480])), Ok(None));
+        }
     }
 
     #[test]

@@ -8,7 +8,16 @@ use std::ops::Range;
 
 use smallvec::SmallVec;
 
+use crate::rand::Rng;
 use crate::time::Instant;
+
+/// At least this many packets lie between two numbers that are left out.
+const MIN_SKIP_INTERVAL: u64 = 64;
+/// So many more are drawn at random, and as many again as are in flight: a window always holds a few such numbers, but
+/// not so many that they fill the ranges of an ack.
+const SKIP_SPREAD: u64 = 448;
+/// An ack of one of this many numbers left out last is recognised.
+const SKIPS_REMEMBERED: usize = 64;
 
 /// What a packet carried that has to arrive.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -53,11 +62,14 @@ enum Slot {
     Settled,
 }
 
-/// An ack named a packet that was never sent.
+/// An ack named a packet that was never sent: beyond the newest, or one whose number was left out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct NeverSent;
 
 /// The packets of one direction from the oldest unsettled to the newest.
+///
+/// Now and then a number is left out at random. Who acks it acks what can't have arrived, to be sent more than the path
+/// carries (RFC 9000 §21.4).
 ///
 /// Invariant: the first slot is unsettled, or there is none; `in_flight` is the sum of the sizes in flight.
 #[derive(Debug)]
@@ -71,12 +83,19 @@ pub struct SentPackets {
     in_flight_count: usize,
     /// Below this number nothing is in flight.
     scan_from: u64,
+    /// Decides which numbers are left out: who could guess them could ack around them.
+    rng: Rng,
+    next_skip: u64,
+    skipped: VecDeque<u64>,
 }
 
 impl SentPackets {
     /// Nothing sent yet; the first packet will have the number `first`.
-    pub fn new(first: u64) -> SentPackets {
+    pub fn new(first: u64, mut rng: Rng) -> SentPackets {
         SentPackets {
+            next_skip: first + MIN_SKIP_INTERVAL + rng.below(SKIP_SPREAD),
+            rng,
+            skipped: VecDeque::new(),
             first,
             base: first,
             slots: VecDeque::new(),
@@ -101,7 +120,21 @@ impl SentPackets {
             }
             None => self.slots.push_back(Slot::Settled),
         }
+        if self.next_number() == self.next_skip {
+            self.skip();
+        }
         self.trim();
+    }
+
+    /// Leaves out the next number, and draws the one to be left out after it.
+    fn skip(&mut self) {
+        self.slots.push_back(Slot::Settled);
+        self.skipped.push_back(self.next_skip);
+        if self.skipped.len() > SKIPS_REMEMBERED {
+            self.skipped.pop_front();
+        }
+        let spread = SKIP_SPREAD + self.in_flight_count as u64;
+        self.next_skip += MIN_SKIP_INTERVAL + self.rng.below(spread);
     }
 
     /// Bytes in flight: sent, neither acked nor lost.
@@ -126,7 +159,9 @@ impl SentPackets {
         range: Range<u64>,
         mut acked: impl FnMut(u64, SentPacket),
     ) -> Result<u64, NeverSent> {
-        if range.start < self.first || range.end > self.next_number() {
+        let skipped = self.skipped.partition_point(|&number| number < range.start);
+        let has_skipped = self.skipped.get(skipped).is_some_and(|&number| number < range.end);
+        if range.start < self.first || range.end > self.next_number() || has_skipped {
             return Err(NeverSent);
         }
         let mut spurious = 0;
@@ -218,6 +253,10 @@ mod tests {
 
     use super::*;
 
+    fn starting_at(first: u64) -> SentPackets {
+        SentPackets::new(first, Rng::from_seed(first))
+    }
+
     fn at(nanos: u64) -> Instant {
         Instant::from_nanos(nanos)
     }
@@ -234,7 +273,7 @@ mod tests {
 
     #[test]
     fn a_packet_is_acked_once() {
-        let mut sent = SentPackets::new(10);
+        let mut sent = starting_at(10);
         for n in 0..5 {
             sent.push(packet(n));
         }
@@ -246,7 +285,7 @@ mod tests {
 
     #[test]
     fn an_ack_of_what_was_never_sent_is_refused() {
-        let mut sent = SentPackets::new(10);
+        let mut sent = starting_at(10);
         sent.push(packet(0));
         assert_eq!(sent.ack(9..11, |_, _| {}), Err(NeverSent));
         assert_eq!(sent.ack(10..12, |_, _| {}), Err(NeverSent));
@@ -255,16 +294,41 @@ mod tests {
 
     #[test]
     fn packets_without_need_of_an_ack_leave_no_trace() {
-        let mut sent = SentPackets::new(0);
+        let mut sent = starting_at(0);
         for _ in 0..1_000 {
             sent.push(None);
         }
-        assert_eq!((sent.slots.len(), sent.next_number()), (0, 1_000));
+        assert_eq!(sent.slots.len(), 0);
+        assert!(sent.next_number() >= 1_000);
+    }
+
+    #[test]
+    fn a_number_now_and_then_is_left_out_and_whoever_acks_it_is_found() {
+        let mut sent = starting_at(0);
+        let mut numbers = Vec::new();
+        for n in 0..20_000 {
+            numbers.push(sent.next_number());
+            sent.push(packet(n));
+            // An honest peer acks each packet that it got, here 100 later, and no other.
+            if let Some(&late) = numbers.len().checked_sub(100).and_then(|index| numbers.get(index)) {
+                sent.ack(late..late + 1, |_, _| {}).unwrap();
+            }
+        }
+        let gaps: Vec<u64> = numbers.windows(2).filter(|w| w[1] == w[0] + 2).map(|w| w[0] + 1).collect();
+        assert!(numbers.windows(2).all(|w| w[1] - w[0] <= 2));
+        assert!((20_000 / 1_000..20_000 / 64).contains(&gaps.len()), "{} of 20,000 left out", gaps.len());
+        let distances: std::collections::BTreeSet<u64> = gaps.windows(2).map(|w| w[1] - w[0]).collect();
+        assert!(distances.len() > gaps.len() / 2, "the gaps lie where nobody can guess: {distances:?}");
+        for gap in &gaps[gaps.len().saturating_sub(SKIPS_REMEMBERED)..] {
+            assert_eq!(sent.ack(*gap..gap + 1, |_, _| {}), Err(NeverSent), "{gap}");
+            assert_eq!(sent.ack(gap - 1..gap + 2, |_, _| {}), Err(NeverSent), "{gap}");
+        }
+        assert_eq!(numbers.iter().filter(|&&n| sent.ack(n..n + 1, |_, _| {}).is_err()).count(), 0);
     }
 
     #[test]
     fn a_late_ack_of_a_lost_packet_is_recognised_until_it_is_forgotten() {
-        let mut sent = SentPackets::new(0);
+        let mut sent = starting_at(0);
         for n in 0..3 {
             sent.push(packet(n));
         }

@@ -19,6 +19,8 @@ pub struct Stats {
     pub window: u64,
     /// Sent, neither acked nor lost, B.
     pub in_flight: u64,
+    /// Held for messages that have arrived in part, B, with what each costs beside its bytes.
+    pub held: u64,
     /// Datagrams sent.
     pub sent: u64,
     /// Fresh datagrams received.
@@ -54,6 +56,7 @@ impl Stats {
         self.bytes_retransmitted += other.bytes_retransmitted;
         self.window += other.window;
         self.in_flight += other.in_flight;
+        self.held += other.held;
         self.sent += other.sent;
         self.received += other.received;
         self.duplicates += other.duplicates;

@@ -13,6 +13,9 @@ use crate::sim::{Faults, LinkConfig, NodeId, World};
 use crate::time::{Duration, Instant};
 use crate::units::Rate;
 
+mod hardening;
+mod wraparound;
+
 /// Sends numbered bulk messages to some peers as fast as the windows let it, and keeps what it gets.
 #[derive(Debug)]
 struct Chatter {
