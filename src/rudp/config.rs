@@ -5,8 +5,9 @@ use crate::time::Duration;
 /// The parameters of an [`Endpoint`](super::Endpoint).
 #[derive(Clone, Debug)]
 pub struct Config {
-    /// The largest datagram, B. RFC 8899's base of 1,200 B fits every path that matters.
-    pub datagram_size: usize,
+    /// The largest datagram to send or take in, B. The search for what the path carries begins at
+    /// [`mtu::BASE`](super::mtu::BASE) and ends here.
+    pub max_datagram_size: usize,
     /// The longest message that is taken in, B.
     pub max_message: u64,
     /// How much a peer may make this side hold, B; bounds the rate to this much per round trip.
@@ -28,7 +29,7 @@ pub struct Config {
 impl Default for Config {
     fn default() -> Config {
         Config {
-            datagram_size: 1_200,
+            max_datagram_size: 65_507,
             max_message: 128 << 10,
             receive_window: 4 << 20,
             handshake_timeout: Duration::from_secs(10),

@@ -11,18 +11,20 @@
 use std::net::SocketAddr;
 
 use bytes::Bytes;
-use smallvec::SmallVec;
+use smallvec::{SmallVec, smallvec};
 
 use super::config::Config;
 use super::congestion::delay::DelayFilter;
 use super::congestion::links::Links;
 use super::congestion::window::DelayWindow;
 use super::cookie::Cookie;
+use super::delivery::DeliveryRate;
 use super::error::{CloseReason, ProtocolViolation};
 use super::frame::{Ack, Frame};
 use super::handshake::{Hello, MIN_DATAGRAM_SIZE, Welcome};
 use super::liveness::Liveness;
 use super::loss::{self, Outcome};
+use super::mtu::{self, MtuDiscovery};
 use super::pacer::Pacer;
 use super::packet::{self, ConnectionId, Header, Kind};
 use super::received::{MAX_ACK_DELAY, Received};
@@ -75,6 +77,8 @@ pub struct Connection {
     largest_acked: u64,
     rtt: RttEstimator,
     window: DelayWindow,
+    mtu: MtuDiscovery,
+    delivery: DeliveryRate,
     /// The way out, measured by acks.
     delay_out: DelayFilter,
     /// The way in, measured by timestamps.
@@ -154,7 +158,8 @@ impl Connection {
         now: Instant,
         state: State,
     ) -> Connection {
-        let datagram = config.datagram_size as u64;
+        let mtu = MtuDiscovery::new(config.max_datagram_size, now);
+        let datagram = mtu.path_mtu() as u64;
         Connection {
             key,
             id,
@@ -167,6 +172,8 @@ impl Connection {
             largest_acked: 0,
             rtt: RttEstimator::new(),
             window: DelayWindow::new(datagram),
+            mtu,
+            delivery: DeliveryRate::new(now),
             delay_out: DelayFilter::default(),
             delay_in: DelayFilter::default(),
             pacer: Pacer::new(datagram, now),
@@ -214,6 +221,10 @@ impl Connection {
     pub fn stats(&self, now: Instant) -> Stats {
         Stats {
             srtt: self.rtt.smoothed(),
+            min_rtt: self.rtt.min().unwrap_or_default(),
+            rate: self.delivery.rate() as u64,
+            datagram_size: self.datagram_size(),
+            bytes_retransmitted: self.send.rewritten(),
             queue: self.delay_out.queue(now).unwrap_or_default(),
             window: self.window.bytes(),
             in_flight: self.sent.in_flight(),
@@ -226,10 +237,11 @@ impl Connection {
         self.send.push(class, tag, data);
     }
 
-    /// Whether a bulk message of `len` B would be on its way at once: nothing waits before it and all windows have room.
+    /// Whether a bulk message of `len` B would be on its way at once: less than a datagram waits before it, and all
+    /// windows have room.
     pub fn wants_bulk(&self, len: usize, links: &Links) -> bool {
         self.is_established()
-            && self.send.wants_bulk(len)
+            && self.send.wants_bulk(len, self.datagram_size())
             && self.window.has_room(self.sent.in_flight())
             && links.uplink.has_room()
     }
@@ -244,7 +256,7 @@ impl Connection {
         self.sent.in_flight_below(u64::MAX).any(|(_, packet)| {
             packet.contents.iter().any(|content| match content {
                 Content::Fragment { message, .. } => self.send.tag_of(*message) == Some(tag),
-                Content::Abandon { .. } => false,
+                Content::Abandon { .. } | Content::MtuProbe { .. } => false,
             })
         })
     }
@@ -295,7 +307,7 @@ impl Connection {
     fn apply_params(&mut self, receive_window: u32, datagram_size: u16) {
         self.send.grant(u64::from(receive_window));
         let theirs = usize::from(datagram_size.max(MIN_DATAGRAM_SIZE));
-        self.config.datagram_size = self.config.datagram_size.min(theirs);
+        self.mtu.limit_to(theirs);
     }
 
     /// Notes the number of a packet; `None` if it was seen before or no packet can be taken in yet.
@@ -369,7 +381,7 @@ impl Connection {
     fn on_ack(&mut self, now: Instant, ack: &Ack, links: &mut Links) -> Result<(), ProtocolViolation> {
         let (in_flight, uplink_in_flight) = (self.sent.in_flight(), links.uplink.in_flight());
         let largest = ack.ranges[0].end - 1;
-        let full = self.full_size();
+        let full = full_size();
         let (mut acked_bytes, mut largest_sent) = (0, None);
         for range in &ack.ranges {
             let spurious = self.sent.ack(range.clone(), |number, packet| {
@@ -378,7 +390,13 @@ impl Connection {
                 if number == largest {
                     largest_sent = Some(packet.sent);
                 }
-                packet.contents.iter().for_each(|content| self.send.on_acked(content));
+                self.mtu.on_acked(packet.size);
+                for content in &packet.contents {
+                    if let Content::MtuProbe { size } = content {
+                        self.mtu.on_probe_acked(now, *size);
+                    }
+                    self.send.on_acked(content);
+                }
             });
             self.stats.spurious += spurious.map_err(|_| ProtocolViolation::ImpossibleAck)?;
         }
@@ -393,6 +411,8 @@ impl Connection {
         }
         if acked_bytes > 0 {
             self.probes = 0;
+            self.delivery.on_acked(now, acked_bytes, self.rtt.smoothed());
+            self.window.set_datagram(self.datagram_size() as u64);
             let queue = self.delay_out.queue(now).unwrap_or_default();
             let before_receiver = queue.saturating_sub(ack.downlink_queue.min(MAX_EXCUSED));
             let on_uplink = links.uplink.observe(now, self.key, before_receiver);
@@ -427,10 +447,32 @@ impl Connection {
             let Some(packet) = self.sent.declare_lost(number, now) else { continue };
             self.stats.lost += 1;
             self.discharge(packet.size, links);
-            packet.contents.into_iter().for_each(|content| self.send.on_lost(content));
+            self.on_contents_lost(now, packet);
         }
         self.sent.forget_lost_before(now - 3 * delay);
         self.timers.set(Timer::Loss, next);
+    }
+
+    /// What a lost packet carried has to go out again; a lost size is news too.
+    fn on_contents_lost(&mut self, now: Instant, packet: SentPacket) {
+        if let [Content::MtuProbe { .. }] = packet.contents[..] {
+            self.mtu.on_probe_lost(now);
+            return;
+        }
+        if self.mtu.on_lost(now, packet.size) {
+            log::debug!("{} no longer gets large datagrams", self.remote);
+        }
+        packet.contents.into_iter().for_each(|content| self.send.on_lost(content));
+    }
+
+    /// The largest datagram to send now, B.
+    fn datagram_size(&self) -> usize {
+        // After silence nothing is certain, the size that the path carries included.
+        if self.probes > 1 {
+            mtu::BASE.min(self.mtu.path_mtu())
+        } else {
+            self.mtu.datagram_size(self.delivery.rate())
+        }
     }
 
     /// Does what is due. `Some` if the connection is over.
@@ -496,11 +538,6 @@ impl Connection {
         }
     }
 
-    /// From this size on a datagram tells the round trip of full ones, B.
-    fn full_size(&self) -> u64 {
-        self.config.datagram_size as u64 / 2
-    }
-
     /// The probe time-out before any back-off.
     fn pto(&self) -> Duration {
         let measured = self.rtt.pto(MAX_ACK_DELAY);
@@ -540,6 +577,10 @@ impl Connection {
         }
         let number = self.sent.next_number();
         packet::begin(buf, Header { kind: Kind::Data, connection: self.id, number: seq::to_wire(number) });
+        if bulk && let Some(size) = self.mtu.probe_size(now, self.delivery.rate()) {
+            self.write_mtu_probe(now, size, buf, links);
+            return true;
+        }
         // Whatever goes out takes along what has arrived.
         if ack_due.is_some() {
             let (downlink_queue, credit) = (links.downlink.queue(), self.recv.credit());
@@ -554,6 +595,15 @@ impl Connection {
         true
     }
 
+    /// Padding, and nothing that would be missed: the datagram may well be too large.
+    fn write_mtu_probe(&mut self, now: Instant, size: usize, buf: &mut Vec<u8>, links: &mut Links) {
+        Frame::Ping.encode(buf);
+        buf.resize(size, 0);
+        packet::seal(buf);
+        self.mtu.on_probe_sent();
+        self.record(now, size as u64, Some(smallvec![Content::MtuProbe { size }]), links);
+    }
+
     fn write_frames(
         &mut self,
         now: Instant,
@@ -562,7 +612,7 @@ impl Connection {
         buf: &mut Vec<u8>,
         links: &Links,
     ) -> SmallVec<[Content; 2]> {
-        let limit = self.config.datagram_size;
+        let limit = self.datagram_size();
         if self.last_timestamp.is_none_or(|last| now.since(last) >= TIMESTAMP_INTERVAL) {
             self.last_timestamp = Some(now);
             let unsettled = number - self.sent.oldest_unsettled();
@@ -602,7 +652,7 @@ impl Connection {
 
     fn write_handshake(&mut self, now: Instant, due: HandshakeDue, buf: &mut Vec<u8>, links: &mut Links) {
         let receive_window = u32::try_from(self.config.receive_window).unwrap_or(u32::MAX);
-        let datagram_size = u16::try_from(self.config.datagram_size).unwrap_or(u16::MAX);
+        let datagram_size = u16::try_from(self.config.max_datagram_size).unwrap_or(u16::MAX);
         match (due, &self.state) {
             (HandshakeDue::Hello, State::HelloSent { cookie, wait, .. }) => {
                 let number = seq::to_wire(self.sent.oldest_unsettled());
@@ -645,7 +695,7 @@ impl Connection {
             return;
         };
         self.sent.push(Some(SentPacket { sent: now, size, contents }));
-        self.full_sent |= size >= self.full_size();
+        self.full_sent |= size >= full_size();
         self.uplink_charge += size;
         links.uplink.on_sent(size);
         self.pacer.on_sent(size);
@@ -659,6 +709,11 @@ impl Connection {
     pub fn poll_timeout(&self) -> Option<(Instant, Timer)> {
         self.timers.next()
     }
+}
+
+/// From this size on a datagram tells the round trip of full ones, B.
+const fn full_size() -> u64 {
+    mtu::BASE as u64 / 2
 }
 
 /// Checks that all frames of a body can be read, and says whether one of them asks for an ack.

@@ -20,6 +20,7 @@ use super::connection::Connection;
 use super::cookie::{Cookie, CookieJar};
 use super::error::CloseReason;
 use super::handshake::{Hello, Welcome};
+use super::mtu;
 use super::packet::{self, ConnectionId, Header, Kind};
 use super::send_window::{Class, Tag};
 use super::seq;
@@ -126,7 +127,7 @@ impl Endpoint {
     pub fn new(config: Config, mut rng: Rng) -> Endpoint {
         Endpoint {
             cookies: CookieJar::new(&mut rng),
-            links: Links::new(config.datagram_size as u64),
+            links: Links::new(mtu::BASE.min(config.max_datagram_size) as u64),
             config,
             rng,
             next_key: 0,

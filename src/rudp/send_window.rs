@@ -44,6 +44,8 @@ struct Outgoing {
     len: u64,
     data: Bytes,
     acked: RangeSet,
+    /// Up to here it has been written at least once, B.
+    written: u64,
     abandoned: bool,
 }
 
@@ -53,6 +55,8 @@ struct Lane {
     /// The message of which only the first part, up to the offset, has been written.
     started: Option<(u64, usize)>,
     lost: VecDeque<(u64, Range<u64>)>,
+    /// Bytes queued or begun that were never written.
+    waiting: usize,
 }
 
 impl Lane {
@@ -75,6 +79,7 @@ pub struct SendWindow {
     /// What has been started in all, by the receiver's accounting.
     used: u64,
     credit: u64,
+    rewritten: u64,
 }
 
 impl SendWindow {
@@ -88,12 +93,15 @@ impl SendWindow {
             abandons: VecDeque::new(),
             used: 0,
             credit,
+            rewritten: 0,
         }
     }
 
     /// Queues a message.
     pub fn push(&mut self, class: Class, tag: Tag, data: Bytes) {
-        self.lane_mut(class).queued.push_back(Queued { tag, data });
+        let lane = self.lane_mut(class);
+        lane.waiting += data.len();
+        lane.queued.push_back(Queued { tag, data });
     }
 
     /// The receiver's newest grant.
@@ -110,9 +118,14 @@ impl SendWindow {
             || (class == Class::Control && !self.abandons.is_empty())
     }
 
-    /// Whether the bulk lane has nothing that waits and another message of `len` B could be started at once.
-    pub fn wants_bulk(&self, len: usize) -> bool {
-        self.bulk.is_empty() && self.may_start(len)
+    /// Whether less bulk waits than fills a datagram of `datagram` B, and another message of `len` B could be started.
+    pub fn wants_bulk(&self, len: usize, datagram: usize) -> bool {
+        self.bulk.lost.is_empty() && self.bulk.waiting < datagram && self.may_start(len)
+    }
+
+    /// Bytes that were written more than once.
+    pub fn rewritten(&self) -> u64 {
+        self.rewritten
     }
 
     /// Whether every message is settled.
@@ -134,6 +147,7 @@ impl SendWindow {
         while buf.len() + MIN_FRAGMENT <= limit {
             let Some((message, range)) = self.next_range(class) else { return };
             let written = self.write_fragment(message, range.clone(), buf, limit);
+            self.count_written(class, message, range.start..written);
             contents.push(Content::Fragment { message, range: range.start..written });
             if written < range.end {
                 self.put_back(class, message, written..range.end);
@@ -180,6 +194,7 @@ impl SendWindow {
             len,
             data,
             acked: RangeSet::new(),
+            written: 0,
             abandoned: false,
         }));
         Some((message, 0..len))
@@ -204,6 +219,15 @@ impl SendWindow {
         end
     }
 
+    /// Keeps the books of what has been written for the first time, and what again.
+    fn count_written(&mut self, class: Class, message: u64, range: Range<u64>) {
+        let Some(outgoing) = self.outgoing_mut(message) else { return };
+        let fresh = range.end.saturating_sub(outgoing.written.max(range.start));
+        outgoing.written = outgoing.written.max(range.end);
+        self.rewritten += range.end - range.start - fresh;
+        self.lane_mut(class).waiting -= fresh as usize;
+    }
+
     fn put_back(&mut self, class: Class, message: u64, rest: Range<u64>) {
         let reaches_end =
             self.outgoing(message).is_some_and(|outgoing| rest.end == outgoing.data.len() as u64);
@@ -219,6 +243,7 @@ impl SendWindow {
     pub fn on_acked(&mut self, content: &Content) {
         let message = match content {
             Content::Fragment { message, .. } | Content::Abandon { message } => *message,
+            Content::MtuProbe { .. } => return,
         };
         let Some(slot) =
             message.checked_sub(self.base).and_then(|index| self.messages.get_mut(index as usize))
@@ -227,7 +252,7 @@ impl SendWindow {
         };
         let Some(outgoing) = slot else { return };
         let settled = match content {
-            Content::Abandon { .. } => true,
+            Content::Abandon { .. } | Content::MtuProbe { .. } => true,
             Content::Fragment { range, .. } => {
                 outgoing.acked.insert(range.clone());
                 outgoing.acked.contains(0..outgoing.len)
@@ -248,7 +273,7 @@ impl SendWindow {
             Content::Abandon { message } if self.outgoing(message).is_some() => {
                 self.abandons.push_back(message);
             }
-            Content::Abandon { .. } => {}
+            Content::Abandon { .. } | Content::MtuProbe { .. } => {}
             Content::Fragment { message, range } => {
                 if let Some(class) = self.outgoing(message).map(|outgoing| outgoing.class) {
                     self.lane_mut(class).lost.push_back((message, range));
@@ -260,7 +285,11 @@ impl SendWindow {
     /// Drops all messages with this tag: what is queued silently, what is under way by telling the other side.
     pub fn abandon(&mut self, tag: Tag) {
         for lane in [&mut self.control, &mut self.bulk] {
-            lane.queued.retain(|queued| queued.tag != tag);
+            let waiting = &mut lane.waiting;
+            lane.queued.retain(|queued| {
+                *waiting -= if queued.tag == tag { queued.data.len() } else { 0 };
+                queued.tag != tag
+            });
         }
         for (index, slot) in self.messages.iter_mut().enumerate() {
             let Some(outgoing) = slot.as_mut().filter(|outgoing| outgoing.tag == tag && !outgoing.abandoned)
@@ -269,6 +298,8 @@ impl SendWindow {
             };
             outgoing.abandoned = true;
             outgoing.data = Bytes::new();
+            let lane = if outgoing.class == Class::Control { &mut self.control } else { &mut self.bulk };
+            lane.waiting -= (outgoing.len - outgoing.written) as usize;
             self.abandons.push_back(self.base + index as u64);
         }
         for class in [Class::Control, Class::Bulk] {
@@ -288,6 +319,10 @@ impl SendWindow {
 
     fn outgoing(&self, message: u64) -> Option<&Outgoing> {
         self.messages.get(message.checked_sub(self.base)? as usize)?.as_ref()
+    }
+
+    fn outgoing_mut(&mut self, message: u64) -> Option<&mut Outgoing> {
+        self.messages.get_mut(message.checked_sub(self.base)? as usize)?.as_mut()
     }
 
     fn may_start(&self, len: usize) -> bool {

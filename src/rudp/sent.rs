@@ -25,6 +25,11 @@ pub enum Content {
         /// Which message.
         message: u64,
     },
+    /// Nothing but padding, to see whether a datagram of this size passes.
+    MtuProbe {
+        /// B.
+        size: usize,
+    },
 }
 
 /// A packet that asks for an ack.

@@ -7,6 +7,12 @@ use crate::time::Duration;
 pub struct Stats {
     /// Smoothed round-trip time.
     pub srtt: Duration,
+    /// The shortest round-trip time seen; zero before the first.
+    pub min_rtt: Duration,
+    /// What the path delivers, B/s.
+    pub rate: u64,
+    /// The largest datagram in use, B.
+    pub datagram_size: usize,
     /// Queueing delay on the way out.
     pub queue: Duration,
     /// Congestion window, B.
@@ -23,6 +29,8 @@ pub struct Stats {
     pub malformed: u64,
     /// Bytes sent, headers included.
     pub bytes_sent: u64,
+    /// Bytes of messages that were sent again.
+    pub bytes_retransmitted: u64,
     /// Bytes acked, headers included.
     pub bytes_acked: u64,
     /// Bytes of messages received.
@@ -39,7 +47,11 @@ impl Stats {
     /// Adds the counters of another connection; of the present values the larger delays are kept.
     pub fn add(&mut self, other: &Stats) {
         self.srtt = self.srtt.max(other.srtt);
+        self.min_rtt = self.min_rtt.max(other.min_rtt);
         self.queue = self.queue.max(other.queue);
+        self.rate += other.rate;
+        self.datagram_size = self.datagram_size.max(other.datagram_size);
+        self.bytes_retransmitted += other.bytes_retransmitted;
         self.window += other.window;
         self.in_flight += other.in_flight;
         self.sent += other.sent;

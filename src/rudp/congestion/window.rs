@@ -50,6 +50,12 @@ impl DelayWindow {
         (in_flight + self.datagram / 2) as f64 <= self.window
     }
 
+    /// Datagrams are of up to `datagram` B from now on.
+    pub fn set_datagram(&mut self, datagram: u64) {
+        self.datagram = datagram;
+        self.set(self.window);
+    }
+
     /// The window, B.
     pub fn bytes(&self) -> u64 {
         self.window as u64
