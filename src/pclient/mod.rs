@@ -30,6 +30,7 @@ pub mod size_proof;
 pub mod storage;
 pub mod swarm;
 mod tree;
+mod unsent;
 pub mod upload;
 
 pub use client::PClient;

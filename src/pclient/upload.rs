@@ -8,6 +8,7 @@ use super::download::{Peers, block_count};
 use super::message::BLOCK_LEN;
 use super::peer::{Peer, Target, Wanted, What};
 use super::pieces::{Lengths, PieceIndex};
+use super::unsent::Unsent;
 use crate::rand::Rng;
 use crate::rudp::Handle;
 
@@ -49,6 +50,8 @@ pub struct Upload {
     lengths: Lengths,
     /// How often each piece was sent, or is being sent, by us.
     sent: Vec<u32>,
+    /// The pieces that were never sent.
+    unsent: Unsent,
     /// Who got each piece first from us, until somebody else has announced it.
     first_to: Vec<Option<Handle>>,
     /// Whose piece is under way.
@@ -60,7 +63,14 @@ impl Upload {
     /// Nothing sent yet.
     pub fn new(lengths: Lengths) -> Upload {
         let count = lengths.piece_count() as usize;
-        Upload { lengths, sent: vec![0; count], first_to: vec![None; count], current: None, turn: 0 }
+        Upload {
+            lengths,
+            sent: vec![0; count],
+            unsent: Unsent::all(&lengths),
+            first_to: vec![None; count],
+            current: None,
+            turn: 0,
+        }
     }
 
     /// Takes in a request. False if the peer has asked for far too much.
@@ -95,8 +105,8 @@ impl Upload {
 
     /// A peer has left: what it was given and never announced counts as unsent.
     pub fn remove_peer(&mut self, key: Handle, peer: &Peer) {
-        for piece in &peer.queue.given {
-            self.sent[piece.as_usize()] = self.sent[piece.as_usize()].saturating_sub(1);
+        for &piece in &peer.queue.given {
+            self.discount(piece);
         }
         for first in self.first_to.iter_mut().filter(|first| **first == Some(key)) {
             *first = None;
@@ -106,11 +116,21 @@ impl Upload {
         }
     }
 
+    /// A piece that was on its way did not get there.
+    fn discount(&mut self, piece: PieceIndex) {
+        let sent = &mut self.sent[piece.as_usize()];
+        *sent = sent.saturating_sub(1);
+        if *sent == 0 {
+            self.unsent.insert(piece);
+        }
+    }
+
     fn unsend(&mut self, peers: &mut Peers, key: Handle, piece: PieceIndex) {
         let Some(peer) = peers.get_mut(&key) else { return };
         if peer.queue.given.remove(&piece) {
-            self.sent[piece.as_usize()] = self.sent[piece.as_usize()].saturating_sub(1);
+            self.discount(piece);
         }
+        let Some(peer) = peers.get_mut(&key) else { return };
         if self.first_to[piece.as_usize()] == Some(key) {
             self.first_to[piece.as_usize()] = None;
             peer.queue.unspread = peer.queue.unspread.saturating_sub(1);
@@ -185,18 +205,8 @@ impl Upload {
         rng: &mut Rng,
     ) -> Option<PieceIndex> {
         let relayed = |piece| peers.values().any(|peer| !peer.began_complete && peer.has(piece));
-        let mut choice = None;
-        let mut ties = 0;
-        for piece in self.lengths.pieces().filter(|piece| piece.get() % modulus == residue) {
-            if self.sent[piece.as_usize()] > 0 || peers[&key].has(piece) || relayed(piece) {
-                continue;
-            }
-            ties += 1;
-            if rng.below(ties) == 0 {
-                choice = Some(piece);
-            }
-        }
-        choice
+        self.unsent
+            .draw(rng, |piece| piece.get() % modulus == residue && !peers[&key].has(piece) && !relayed(piece))
     }
 
     fn start(&mut self, peers: &mut Peers, key: Handle, id: u64, target: Target) {
@@ -206,6 +216,7 @@ impl Upload {
             let sent = &mut self.sent[piece.as_usize()];
             *sent += 1;
             if *sent == 1 {
+                self.unsent.remove(piece);
                 self.first_to[piece.as_usize()] = Some(key);
                 peer.queue.unspread += 1;
             }

@@ -136,13 +136,14 @@ impl Connection {
         number: u64,
         hello: &Hello,
         hello_number: u32,
+        downlink_queue: Duration,
         config: &Config,
         now: Instant,
     ) -> Connection {
         let received = Received::new(seq::from_wire(hello_number), now);
         let mut connection =
             Connection::new(key, id, remote, number, config, now, State::Established { received });
-        connection.delay_in.sample(now, hello.sent, wire_clock(now));
+        connection.delay_in.sample(now, hello.sent, wire_clock(now), downlink_queue);
         connection.apply_params(hello.receive_window, hello.datagram_size);
         connection.handle_hello(now, hello);
         connection.arm_liveness();
@@ -282,7 +283,7 @@ impl Connection {
     }
 
     /// Takes in a welcome. True if it establishes the connection.
-    pub fn handle_welcome(&mut self, now: Instant, number: u32, welcome: &Welcome) -> bool {
+    pub fn handle_welcome(&mut self, now: Instant, number: u32, welcome: &Welcome, links: &Links) -> bool {
         let State::HelloSent { started, .. } = self.state else {
             self.take_in_number(now, number, true);
             return false;
@@ -292,8 +293,9 @@ impl Connection {
             return false;
         }
         self.rtt.sample(now - rtt, now, Duration::ZERO);
-        self.delay_out.sample(now, welcome.hello_sent, welcome.hello_received);
-        self.delay_in.sample(now, welcome.sent, wire_clock(now));
+        let known = Duration::from_micros(u64::from(welcome.downlink_queue)).min(MAX_EXCUSED);
+        self.delay_out.sample(now, welcome.hello_sent, welcome.hello_received, known + links.uplink.queue());
+        self.delay_in.sample(now, welcome.sent, wire_clock(now), links.downlink.queue());
         self.apply_params(welcome.receive_window, welcome.datagram_size);
         let first = self.sent.oldest_unsettled();
         self.sent.ack(first..first + 1, |_, _| {}).expect("the hello was sent");
@@ -350,7 +352,7 @@ impl Connection {
                 Frame::ImmediateAck => self.received_mut().on_immediate(now),
                 Frame::Timestamp { sent, unsettled } => {
                     self.received_mut().settle_below(number.saturating_sub(unsettled));
-                    self.delay_in.sample(now, sent, wire_clock(now));
+                    self.delay_in.sample(now, sent, wire_clock(now), links.downlink.queue());
                     if let Some(queue) = self.delay_in.queue(now) {
                         links.downlink.observe(now, self.key, queue);
                     }
@@ -406,7 +408,8 @@ impl Connection {
         if let Some(sent) = largest_sent {
             self.rtt.sample(sent, now, ack.delay);
             if ack.delay <= STALE_ACK {
-                self.delay_out.sample(now, wire_clock(sent), ack.received);
+                let known = ack.downlink_queue.min(MAX_EXCUSED) + links.uplink.queue();
+                self.delay_out.sample(now, wire_clock(sent), ack.received, known);
             }
         }
         if acked_bytes > 0 {
@@ -416,8 +419,9 @@ impl Connection {
             let queue = self.delay_out.queue(now).unwrap_or_default();
             let before_receiver = queue.saturating_sub(ack.downlink_queue.min(MAX_EXCUSED));
             let on_uplink = links.uplink.observe(now, self.key, before_receiver);
-            links.uplink.on_acked(now, acked_bytes, on_uplink, uplink_in_flight);
-            self.window.on_ack(now, acked_bytes, queue.saturating_sub(on_uplink), in_flight);
+            let srtt = self.rtt.smoothed();
+            links.uplink.on_acked(now, acked_bytes, on_uplink, uplink_in_flight, srtt);
+            self.window.on_ack(now, acked_bytes, queue.saturating_sub(on_uplink), in_flight, srtt);
         }
         self.detect_losses(now, Some(largest), links);
         if !self.sent.any_in_flight() {
@@ -671,6 +675,7 @@ impl Connection {
                     hello_sent,
                     hello_received,
                     sent: wire_clock(now),
+                    downlink_queue: links.downlink.queue().as_micros() as u32,
                 };
                 packet::begin(buf, Header { kind: Kind::Welcome, connection: self.id, number });
                 welcome.encode(buf);

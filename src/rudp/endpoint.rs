@@ -269,7 +269,7 @@ impl Endpoint {
             }
             Kind::Welcome => {
                 if let Ok(welcome) = Welcome::decode(body)
-                    && connection.handle_welcome(now, number, &welcome)
+                    && connection.handle_welcome(now, number, &welcome, &self.links)
                 {
                     self.events.push_back(Event::Connected { handle, remote, inbound: false });
                 }
@@ -325,6 +325,7 @@ impl Endpoint {
             number,
             &hello,
             header.number,
+            self.links.downlink.queue(),
             &self.config,
             now,
         );

@@ -55,6 +55,8 @@ pub struct Welcome {
     pub hello_received: u32,
     /// When this was sent, by the same clock.
     pub sent: u32,
+    /// The standing queue on this side's downlink, as far as it is known, µs.
+    pub downlink_queue: u32,
 }
 
 impl Welcome {
@@ -65,6 +67,7 @@ impl Welcome {
         buf.u32(self.hello_sent);
         buf.u32(self.hello_received);
         buf.u32(self.sent);
+        buf.u32(self.downlink_queue);
     }
 
     /// Reads the body.
@@ -76,6 +79,7 @@ impl Welcome {
             hello_sent: reader.u32()?,
             hello_received: reader.u32()?,
             sent: reader.u32()?,
+            downlink_queue: reader.u32()?,
         })
     }
 }
@@ -101,8 +105,14 @@ mod tests {
             assert_eq!(Hello::decode(&buf), Ok(hello));
             assert!((0..buf.len()).all(|len| Hello::decode(&buf[..len]).is_err()));
         }
-        let welcome =
-            Welcome { receive_window: 5, datagram_size: 1_200, hello_sent: 7, hello_received: 8, sent: 9 };
+        let welcome = Welcome {
+            receive_window: 5,
+            datagram_size: 1_200,
+            hello_sent: 7,
+            hello_received: 8,
+            sent: 9,
+            downlink_queue: 10,
+        };
         let mut buf = Vec::new();
         welcome.encode(&mut buf);
         assert_eq!(Welcome::decode(&buf), Ok(welcome));

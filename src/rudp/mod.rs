@@ -28,6 +28,7 @@
 //! hello    receive window u32 | datagram size u16 | sent u32 | has cookie u8 | cookie, 20 B
 //! retry    cookie, 20 B: made at u32 s | tag, 16 B
 //! welcome  receive window u32 | datagram size u16 | hello sent u32 | hello received u32 | sent u32
+//!              | downlink queue u32
 //! close    code varint
 //!
 //!   A                          B

@@ -9,6 +9,9 @@ use crate::time::{Duration, Instant};
 /// A sample older than this says nothing about the present.
 const FRESH: Duration = Duration::from_secs(1);
 
+/// Two samples this close together see the same queue, and what differs is jitter.
+const CLOSE: Duration = Duration::from_millis(50);
+
 /// A filter over the samples of one direction.
 #[derive(Clone, Debug, Default)]
 pub struct DelayFilter {
@@ -21,9 +24,12 @@ pub struct DelayFilter {
 
 impl DelayFilter {
     /// Takes in a packet sent at `sent` µs by one clock and received at `received` µs by the other, both wrapping.
-    pub fn sample(&mut self, now: Instant, sent: u32, received: u32) {
+    ///
+    /// `known` is the queue that others have found on this path. It counts for the first sample only: without it, a
+    /// flow that joins where a queue stands would take that for the empty path, and crowd out those that know better.
+    pub fn sample(&mut self, now: Instant, sent: u32, received: u32, known: Duration) {
         let one_way = received.wrapping_sub(sent);
-        let base = *self.base.get_or_insert(one_way);
+        let base = *self.base.get_or_insert(one_way.wrapping_sub(known.as_micros() as u32));
         let above = one_way.wrapping_sub(base) as i32;
         if above < 0 {
             self.base = Some(one_way);
@@ -34,8 +40,9 @@ impl DelayFilter {
 
     /// The present queueing delay, unless nothing was heard of late.
     pub fn queue(&self, now: Instant) -> Option<Duration> {
-        let fresh = self.newest.iter().flatten().filter(|(taken, _)| now.since(*taken) <= FRESH);
-        fresh.map(|&(_, queue)| queue).min()
+        let (newest, queue) = self.newest[0].filter(|(taken, _)| now.since(*taken) <= FRESH)?;
+        let before = self.newest[1].filter(|(taken, _)| newest.since(*taken) <= CLOSE);
+        Some(before.map_or(queue, |(_, before)| queue.min(before)))
     }
 }
 
@@ -53,15 +60,25 @@ mod tests {
             let mut filter = DelayFilter::default();
             assert_eq!(filter.queue(at(0)), None);
             for (millis, delay) in [(0, 10_000u32), (1, 40_000), (2, 30_000)] {
-                filter.sample(at(millis), 7, 7u32.wrapping_add(offset).wrapping_add(delay));
+                filter.sample(at(millis), 7, 7u32.wrapping_add(offset).wrapping_add(delay), Duration::ZERO);
             }
             assert_eq!(filter.queue(at(3)), Some(Duration::from_millis(20)));
-            filter.sample(at(4), 7, 7u32.wrapping_add(offset).wrapping_add(4_000));
+            filter.sample(at(4), 7, 7u32.wrapping_add(offset).wrapping_add(4_000), Duration::ZERO);
             assert_eq!(filter.queue(at(4)), Some(Duration::ZERO));
-            filter.sample(at(5), 7, 7u32.wrapping_add(offset).wrapping_add(9_000));
-            filter.sample(at(6), 7, 7u32.wrapping_add(offset).wrapping_add(9_000));
+            filter.sample(at(5), 7, 7u32.wrapping_add(offset).wrapping_add(9_000), Duration::ZERO);
+            filter.sample(at(6), 7, 7u32.wrapping_add(offset).wrapping_add(9_000), Duration::ZERO);
             assert_eq!(filter.queue(at(6)), Some(Duration::from_millis(5)));
             assert_eq!(filter.queue(at(3_000)), None);
         }
+    }
+
+    #[test]
+    fn whoever_joins_a_standing_queue_knows_it_from_others() {
+        let mut filter = DelayFilter::default();
+        filter.sample(at(0), 0, 70_000, Duration::from_millis(60));
+        assert_eq!(filter.queue(at(0)), Some(Duration::from_millis(60)));
+        filter.sample(at(1), 0, 80_000, Duration::from_millis(75));
+        filter.sample(at(1), 0, 80_000, Duration::from_millis(75));
+        assert_eq!(filter.queue(at(1)), Some(Duration::from_millis(70)));
     }
 }

@@ -68,6 +68,11 @@ impl Uplink {
         self.in_flight -= size;
     }
 
+    /// The uplink's queue by the last word of all, for whoever has none of its own yet.
+    pub fn queue(&self) -> Duration {
+        self.seen.smallest().unwrap_or_default()
+    }
+
     /// The connection `key` sees a queue of this length on the way to its receiver, the receiver's own downlink
     /// deducted. Gives the uplink's queue by the word of all: each is at least the truth, the smallest comes nearest.
     pub fn observe(&mut self, now: Instant, key: u64, queue: Duration) -> Duration {
@@ -76,8 +81,8 @@ impl Uplink {
     }
 
     /// `acked` B arrived while the uplink's queue was `queue`; before that, `in_flight` B had been in flight.
-    pub fn on_acked(&mut self, now: Instant, acked: u64, queue: Duration, in_flight: u64) {
-        self.window.on_ack(now, acked, queue, in_flight);
+    pub fn on_acked(&mut self, now: Instant, acked: u64, queue: Duration, in_flight: u64, srtt: Duration) {
+        self.window.on_ack(now, acked, queue, in_flight, srtt);
     }
 }
 

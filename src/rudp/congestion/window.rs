@@ -9,8 +9,16 @@ use crate::time::{Duration, Instant};
 const TARGET: Duration = Duration::from_millis(60);
 /// Slow start ends at a queue of this length.
 const SLOW_START_EXIT: Duration = Duration::from_millis(30);
-/// Growth per window acked at an empty queue, and the most that a window shrinks by per window acked.
-const GAIN: f64 = 0.2;
+/// Below this queue the link has room for everybody: the window grows by [`GROWTH`] of itself per round trip.
+const NEARLY_EMPTY: Duration = Duration::from_millis(15);
+const GROWTH: f64 = 0.2;
+/// Above it, each window grows by the same amount per round trip, B, and shrinks in proportion to itself by what the
+/// queue exceeds the target. So large windows give way to small ones until all who share a queue are equal (LEDBAT++).
+const STEP: f64 = 400.0;
+/// What part of the excess is taken back per round trip.
+const GIVE_BACK: f64 = 0.5;
+/// But no more than this part of the window.
+const MAX_SHRINK: f64 = 0.3;
 /// A queue of this length means that the rate has collapsed: cut at once instead of step by step.
 const COLLAPSE: Duration = Duration::from_millis(480);
 /// What a cut aims at.
@@ -68,7 +76,7 @@ impl DelayWindow {
 
     /// Takes in that `acked` B arrived over a path with this `queue`, of `in_flight` B that had been under way. A
     /// window that was not nearly used up must not grow: a lack of data had held the sender back (RFC 9002 §7.8).
-    pub fn on_ack(&mut self, now: Instant, acked: u64, queue: Duration, in_flight: u64) {
+    pub fn on_ack(&mut self, now: Instant, acked: u64, queue: Duration, in_flight: u64, srtt: Duration) {
         let limited = 2 * in_flight >= self.bytes();
         if now < self.draining_until {
             return;
@@ -88,10 +96,15 @@ impl DelayWindow {
             }
             self.slow_start = false;
         }
-        let off_target = 1.0 - queue.as_secs_f64() / TARGET.as_secs_f64();
-        if off_target < 0.0 || limited {
-            self.set(self.window + GAIN * acked as f64 * off_target.clamp(-1.0, 1.0));
-        }
+        let acked = acked as f64;
+        let growth = match limited {
+            true if queue < NEARLY_EMPTY => GROWTH * acked,
+            true => STEP * acked / self.window,
+            false => 0.0,
+        };
+        let excess = queue.saturating_sub(TARGET).as_secs_f64() / srtt.max(TARGET).as_secs_f64();
+        let shrink = acked * (GIVE_BACK * excess).min(MAX_SHRINK);
+        self.set(self.window + growth - shrink);
     }
 
     /// Nothing was acked for several probe time-outs: what was known of the path no longer holds (RFC 9002 §7.6).
@@ -115,43 +128,67 @@ mod tests {
         Instant::ORIGIN + Duration::from_millis(millis)
     }
 
-    #[test]
-    fn doubles_until_a_queue_shows() {
-        let mut window = DelayWindow::new(1_000);
-        window.on_ack(at(0), 2_000, 29 * MS, 2_000);
-        assert_eq!(window.bytes(), 4_000);
-        window.on_ack(at(0), 4_000, 29 * MS, 4_000);
-        assert_eq!(window.bytes(), 8_000);
-        window.on_ack(at(1), 8_000, Duration::ZERO, 3_000);
-        assert_eq!(window.bytes(), 8_000);
-        window.on_ack(at(2), 8_000, 45 * MS, 8_000);
-        assert!(!window.in_slow_start());
-        assert_eq!(window.bytes(), 8_400);
+    /// A window's worth of acks at once.
+    fn acked_whole(window: &mut DelayWindow, now: Instant, queue: Duration) {
+        window.on_ack(now, window.bytes(), queue, window.bytes(), queue + 10 * MS);
     }
 
     #[test]
-    fn settles_at_the_target() {
-        // A link of 100 kB/s: the queue is what the window holds beyond nothing.
+    fn doubles_until_a_queue_shows() {
         let mut window = DelayWindow::new(1_000);
+        acked_whole(&mut window, at(0), 29 * MS);
+        assert_eq!(window.bytes(), 4_000);
+        window.on_ack(at(1), 4_000, Duration::ZERO, 1_500, 10 * MS);
+        assert_eq!(window.bytes(), 4_000, "an unused window doesn't grow");
+        acked_whole(&mut window, at(2), 45 * MS);
+        assert!(!window.in_slow_start());
+        assert_eq!(window.bytes(), 4_400);
+    }
+
+    /// Windows that share one queue of a link of `rate` B/s; gives the windows and the queue at the end.
+    fn share(mut windows: Vec<DelayWindow>, rate: f64, seconds: f64) -> (Vec<u64>, Duration) {
+        let base = 10 * MS;
         let mut now = Instant::ORIGIN;
-        for _ in 0..1_000 {
-            let queue = Duration::from_secs_f64(window.bytes() as f64 / 100_000.0);
-            now += queue;
-            window.on_ack(now, window.bytes(), queue, window.bytes());
+        let mut queue = Duration::ZERO;
+        while now.as_secs_f64() < seconds {
+            let sum: u64 = windows.iter().map(DelayWindow::bytes).sum();
+            queue = Duration::from_secs_f64(sum as f64 / rate).saturating_sub(base);
+            now += queue + base;
+            for window in &mut windows {
+                window.on_ack(now, window.bytes(), queue, window.bytes(), queue + base);
+            }
         }
-        assert!((5_900..6_100).contains(&window.bytes()), "{}", window.bytes());
+        (windows.iter().map(DelayWindow::bytes).collect(), queue)
+    }
+
+    #[test]
+    fn one_window_settles_at_the_target() {
+        let (_, queue) = share(vec![DelayWindow::new(1_000)], 100_000.0, 20.0);
+        assert!((58 * MS..70 * MS).contains(&queue), "{queue:?}");
+    }
+
+    #[test]
+    fn a_large_and_a_small_window_become_equal() {
+        let mut large = DelayWindow::new(1_000);
+        while large.bytes() < 60_000 {
+            acked_whole(&mut large, at(0), Duration::ZERO);
+        }
+        let (windows, queue) = share(vec![large, DelayWindow::new(1_000)], 1_000_000.0, 30.0);
+        let ratio = windows[0] as f64 / windows[1] as f64;
+        assert!((0.9..1.1).contains(&ratio), "{windows:?}");
+        assert!((55 * MS..75 * MS).contains(&queue), "{queue:?}");
     }
 
     #[test]
     fn a_collapse_cuts_once_until_the_queue_has_drained() {
         let mut window = DelayWindow::new(1_000);
         for _ in 0..6 {
-            window.on_ack(at(0), window.bytes(), Duration::ZERO, window.bytes());
+            acked_whole(&mut window, at(0), Duration::ZERO);
         }
         assert_eq!(window.bytes(), 128_000);
-        window.on_ack(at(10), 1_000, 900 * MS, 10_000);
+        window.on_ack(at(10), 1_000, 900 * MS, 10_000, 900 * MS);
         assert_eq!(window.bytes(), 12_800);
-        window.on_ack(at(800), 1_000, 900 * MS, 10_000);
+        window.on_ack(at(800), 1_000, 900 * MS, 10_000, 900 * MS);
         assert_eq!(window.bytes(), 12_800);
     }
 
@@ -159,7 +196,7 @@ mod tests {
     fn never_below_two_datagrams_which_both_may_go() {
         let mut window = DelayWindow::new(1_000);
         for _ in 0..100 {
-            window.on_ack(at(0), 10_000, 400 * MS, 10_000);
+            acked_whole(&mut window, at(0), 400 * MS);
         }
         assert_eq!(window.bytes(), 2_000);
         assert!(window.has_room(0) && window.has_room(1_030) && !window.has_room(2_060));
