@@ -16,7 +16,7 @@ pub(super) fn for_people(found: &Measured) -> String {
         format!("  round trip  {} at least, {} while it was full", millis(stats.min_rtt), millis(found.srtt)),
         format!("  queue       {} standing, {} at most", millis(found.queue_median), millis(found.queue_max)),
         format!(
-            "  loss        {:.2} %: {} of {} datagrams; {} more were late, not lost",
+            "  loss        {:.2} %: {} of {} datagrams, besides {} that were only late",
             100.0 * loss(found),
             stats.lost.saturating_sub(stats.spurious),
             stats.sent,
@@ -104,7 +104,7 @@ mod tests {
             "rate        10.0 MB/s",
             "0.08 ms at least, 12.3 ms while",
             "12.0 ms standing, 240 ms at most",
-            "0.25 %: 100 of 40000 datagrams; 10 more",
+            "0.25 %: 100 of 40000 datagrams, besides 10",
             "up to 1452 B",
         ] {
             assert!(text.contains(part), "{part:?} isn't in:\n{text}");

@@ -69,19 +69,3 @@ impl Message {
         if reader.is_empty() { Ok(message) } else { Err(Malformed) }
     }
 }
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn messages_come_back() {
-        let report = Received { bytes: 1 << 40, time: Duration::from_millis(5_001) };
-        for message in [Message::Bulk, Message::End { messages: 70_000 }, Message::Report(report)] {
-            assert_eq!(Message::decode(&message.encode()), Ok(message));
-        }
-        for bad in [&[][..], &[0], &[END], &[END, 1, 0], &[REPORT, 1]] {
-            assert_eq!(Message::decode(bad), Err(Malformed), "{bad:?}");
-        }
-    }
-}

@@ -1,12 +1,14 @@
-//! Measurements in a simulated world, where what is true of a path is known.
+//! Messages; and measurements in a simulated world, where what is true of a path is known.
 
 use std::net::SocketAddr;
 
+use swarmcast::coding::Malformed;
 use swarmcast::rudp::{CloseReason, Config};
 use swarmcast::sim::{Faults, LinkConfig, NodeId, World};
 use swarmcast::time::{Duration, Instant};
 use swarmcast::units::Rate;
 
+use super::message::{Message, Received};
 use super::probe::{Measured, Note, PathProbe};
 
 fn addr(node: u8) -> SocketAddr {
@@ -93,4 +95,15 @@ fn nobody_there_and_one_who_leaves_are_told_apart() {
         panic!("it wasn't served in part")
     };
     assert!(received.bytes > 500_000, "{received:?}");
+}
+
+#[test]
+fn messages_come_back() {
+    let report = Received { bytes: 1 << 40, time: Duration::from_millis(5_001) };
+    for message in [Message::Bulk, Message::End { messages: 70_000 }, Message::Report(report)] {
+        assert_eq!(Message::decode(&message.encode()), Ok(message));
+    }
+    for bad in [&[][..], &[0], &[0xb1], &[0xb1, 1, 0], &[0xb2, 1]] {
+        assert_eq!(Message::decode(bad), Err(Malformed), "{bad:?}");
+    }
 }
