@@ -125,3 +125,17 @@ fn a_late_joiner_gets_the_file_from_those_who_have_it() {
     println!("late joiner: {took:.2} s, bound {:.2} s", SIZE as f64 / 100_000.0);
     assert!(took < 1.25 * SIZE as f64 / 100_000.0, "{took:.2} s");
 }
+
+#[test]
+fn a_slow_source_does_not_hold_up_a_fast_one() {
+    let (mut lab, _) = lab_with_sources(1, &[(5_000, 5_000), (100_000, 100_000)]);
+    let (receiver, start) = (lab.add((200_000, 200_000)), lab.world.now());
+    lab.fetch(receiver);
+    assert!(lab.run_until_done(&[receiver], Duration::from_secs(60)), "{}", lab.replay());
+    lab.assert_content(receiver);
+    let took = lab.done_at(receiver).unwrap().since(start).as_secs_f64();
+    let bound = SIZE as f64 / 105_000.0;
+    println!("{took:.2} s, bound {bound:.2} s");
+    // Two pieces may be under way from the slow one in the end: 0.8 s each.
+    assert!(took < bound + 2.5, "{took:.2} s, bound {bound:.2} s");
+}

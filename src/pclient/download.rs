@@ -191,24 +191,21 @@ impl Download {
         }
     }
 
-    /// Lets an origin choose, as long as there are pieces that only origins have.
+    /// Lets an origin choose, as long as there are pieces that only origins have: of its own class, and when that is
+    /// used up, of the class in which most is left, so that a slow or mute origin doesn't decide.
     fn grant_credits(&mut self, now: Instant, peers: &mut Peers, key: Handle, room: u64) -> Option<Ask> {
-        let (residue, modulus) = self.class_of(key)?;
+        let (own, modulus) = self.class_of(key)?;
         let source = &peers[&key].source;
         if source.refusals >= MAX_REFUSALS || now < source.credit_pause {
             return None;
         }
-        let unspread = self.lengths.pieces().filter(|piece| {
-            piece.get() % modulus == residue
-                && self.relays[piece.as_usize()] == 0
-                && self.is_untouched(*piece)
-        });
+        let most = room.div_ceil(u64::from(self.lengths.full_piece_len())).min(MAX_REQUESTS as u64) as usize;
         let granted = source.credits();
-        let most = room.div_ceil(u64::from(self.lengths.full_piece_len())) as usize;
-        let credits = unspread.skip(granted).take(most.min(MAX_REQUESTS)).count();
-        if credits == 0 {
-            return None;
-        }
+        let own_left = self.unspread(own, modulus).skip(granted).take(most).count();
+        let (residue, credits) = match own_left {
+            0 => self.borrow_class(peers, own, modulus, granted, most)?,
+            left => (own, left),
+        };
         let first = source.next_id;
         for _ in 0..credits {
             self.request(now, peers, key, None);
@@ -219,6 +216,32 @@ impl Download {
             residue: residue.into(),
             modulus: modulus.into(),
         })
+    }
+
+    /// Untouched pieces of a class that only origins have.
+    fn unspread(&self, residue: u32, modulus: u32) -> impl Iterator<Item = PieceIndex> + '_ {
+        self.lengths.pieces().filter(move |piece| {
+            piece.get() % modulus == residue
+                && self.relays[piece.as_usize()] == 0
+                && self.is_untouched(*piece)
+        })
+    }
+
+    /// The class of another origin in which most is left beyond what that one owes, and how many credits it is good for.
+    fn borrow_class(
+        &self,
+        peers: &Peers,
+        own: u32,
+        modulus: u32,
+        granted: usize,
+        most: usize,
+    ) -> Option<(u32, usize)> {
+        let others = (0..modulus).filter(|&residue| residue != own).map(|residue| {
+            let owed = peers[&self.origins[residue as usize]].source.credits();
+            (self.unspread(residue, modulus).count().saturating_sub(owed + granted), residue)
+        });
+        let (left, residue) = others.max()?;
+        (left > 0).then(|| (residue, left.min(most)))
     }
 
     /// Which class of pieces an origin chooses from; `None` for other peers.
@@ -335,9 +358,9 @@ impl Download {
         {
             return Arrival::Nonsense;
         }
-        self.settle_request(now, peers, key, id, piece, block, data.len() as u64);
-        // Of a piece that is had, or that was given up meanwhile.
-        let Some(partial) = self.partial.get_mut(&piece) else {
+        let was_asked = self.settle_request(now, peers, key, id, piece, block, data.len() as u64);
+        // Of a piece that is had, or that was given up meanwhile; or nobody asked for it, and it may be anything.
+        let Some(partial) = self.partial.get_mut(&piece).filter(|_| was_asked) else {
             self.duplicate_bytes += data.len() as u64;
             return Arrival::Duplicate;
         };
@@ -358,7 +381,7 @@ impl Download {
         Arrival::Whole { piece, data: partial.data, givers: partial.givers }
     }
 
-    /// Notes on the request's page that a block of it came.
+    /// Notes on the request's page that a block of it came; true if it was asked for.
     #[expect(clippy::too_many_arguments, reason = "the parts of one message")]
     fn settle_request(
         &mut self,
@@ -369,11 +392,13 @@ impl Download {
         piece: PieceIndex,
         block: u32,
         len: u64,
-    ) {
+    ) -> bool {
         let source = &mut peers.get_mut(&key).expect("only peers send").source;
         source.meter.add(now, len);
         source.active = now;
-        let Some(index) = source.requests.iter().position(|request| request.id == id) else { return };
+        let Some(index) = source.requests.iter().position(|request| request.id == id) else {
+            return false;
+        };
         if source.requests[index].target.is_none() {
             // The source has chosen.
             source.refusals = 0;
@@ -389,7 +414,7 @@ impl Download {
         let request = &mut source.requests[index];
         let target = request.target.as_mut().expect("chosen by now");
         if target.piece != piece || !target.blocks.contains(&block) {
-            return;
+            return false;
         }
         // Blocks come in order; those that were skipped will not come under this request.
         let skipped = target.blocks.start..block;
@@ -407,6 +432,7 @@ impl Download {
         if !skipped.is_empty() {
             self.release(&Request { id, target: Some(Target { piece, blocks: skipped }), bytes: 0 });
         }
+        true
     }
 
     /// A whole piece proved right: it is had, and nobody else needs to send it.
@@ -468,6 +494,18 @@ impl Download {
             let request = source.requests.remove(index).expect("just found");
             source.outstanding -= request.bytes;
             self.release(&request);
+            self.unlist(peers, key, &request);
+        }
+    }
+
+    /// What a peer doesn't serve it doesn't have, whatever it says: it isn't asked for that again.
+    fn unlist(&mut self, peers: &mut Peers, key: Handle, request: &Request) {
+        let (Some(target), Some(peer)) = (&request.target, peers.get_mut(&key)) else { return };
+        if let Announced::Known(pieces) = &mut peer.pieces
+            && pieces.clear(target.piece)
+        {
+            self.copies[target.piece.as_usize()] -= 1;
+            self.relays[target.piece.as_usize()] -= u32::from(!peer.began_complete);
         }
     }
 
@@ -533,6 +571,8 @@ impl Download {
         let requests = std::mem::take(&mut source.requests);
         source.outstanding = 0;
         source.active = now;
+        // What it was to choose by itself may be asked of others now.
+        source.refusals = MAX_REFUSALS;
         requests.iter().for_each(|request| self.release(request));
         requests.into_iter().map(|request| Ask::Cancel { id: request.id }).collect()
     }

@@ -55,6 +55,10 @@ const WANT: u8 = 30;
 /// While a download has too few peers, the tracker is asked again this often.
 const LOOK_AROUND: Duration = Duration::from_secs(3);
 
+/// Most messages, and their longest, that are kept on a connection until their channel is opened.
+const MAX_EARLY: usize = 64;
+const MAX_EARLY_LEN: usize = 16 << 10;
+
 /// What a node has to tell its owner.
 #[derive(Debug)]
 pub enum Event {
@@ -79,6 +83,8 @@ struct Connection {
     node: Option<u64>,
     /// The other side's numbers for files.
     channels: BTreeMap<u64, Fid>,
+    /// Messages of channels that have not been opened yet, in the order of their arrival.
+    early: Vec<(u64, Vec<u8>)>,
     /// The files that this side has introduced.
     opened: BTreeSet<Fid>,
     keeps_alive: bool,
@@ -241,6 +247,7 @@ impl Node {
         if !self.withdraw(now, fid) {
             return false;
         }
+        self.settle(now);
         self.settle_farewells(now);
         true
     }
@@ -356,8 +363,9 @@ impl Node {
         }
     }
 
-    /// Sends content while the windows have room, the files taking turns.
-    fn pump(&mut self, now: Instant) {
+    /// Sends content while the windows have room, the files taking turns. False if there was nothing to send.
+    fn pump(&mut self, now: Instant) -> bool {
+        let mut any = false;
         let fids: Vec<Fid> = self.members.keys().copied().collect();
         let start = fids.iter().position(|&fid| Some(fid) > self.turn).unwrap_or(0);
         let mut idle = 0;
@@ -371,12 +379,13 @@ impl Node {
                 Some((to, block)) => {
                     self.endpoint.send(to, Class::Bulk, member.swarm.number(), block);
                     self.turn = Some(fid);
+                    any = true;
                     idle = 0;
                 }
                 None => idle += 1,
             }
         }
-        self.collect_notices(now);
+        self.collect_notices(now) || any
     }
 
     /// Has connections watched whose peers owe us something.
@@ -399,9 +408,25 @@ impl Connection {
             established: false,
             node: None,
             channels: BTreeMap::new(),
+            early: Vec::new(),
             opened: BTreeSet::new(),
             keeps_alive: false,
         }
+    }
+
+    /// Keeps a message for when its channel is opened, if there is room for it.
+    fn keep_early(&mut self, channel: u64, bytes: &[u8]) {
+        if self.early.len() < MAX_EARLY && bytes.len() <= MAX_EARLY_LEN {
+            self.early.push((channel, bytes.to_vec()));
+        }
+    }
+
+    /// Takes the messages that came before their channel was opened.
+    fn take_early(&mut self, channel: u64) -> Vec<Vec<u8>> {
+        let (taken, kept) = std::mem::take(&mut self.early).into_iter().partition(|(of, _)| *of == channel);
+        self.early = kept;
+        let taken: Vec<(u64, Vec<u8>)> = taken;
+        taken.into_iter().map(|(_, message)| message).collect()
     }
 }
 
@@ -437,11 +462,7 @@ impl Machine for Node {
                 return Some(to);
             }
             // What was queued has left: choose what comes next only now.
-            let before = self.turn;
-            self.turn = None;
-            self.pump(now);
-            if self.turn.is_none() {
-                self.turn = before;
+            if !self.pump(now) {
                 return None;
             }
         }

@@ -30,6 +30,8 @@ pub struct Peer {
     pub queue: Queue,
     /// Pieces that it has to be told we have.
     pub haves: Vec<PieceIndex>,
+    /// The first hash of the manifest that it asks for.
+    pub wants_manifest: Option<u64>,
 }
 
 impl Peer {
@@ -44,6 +46,7 @@ impl Peer {
             source: Source::new(now),
             queue: Queue::default(),
             haves: Vec::new(),
+            wants_manifest: None,
         }
     }
 

@@ -323,7 +323,7 @@ impl Swarm {
     /// Takes in a message of a peer that takes part.
     pub fn on_message(&mut self, now: Instant, key: Handle, message: &Message<'_>) {
         match *message {
-            Message::AskManifest { first, .. } => self.give_manifest(key, first),
+            Message::AskManifest { first, .. } => self.on_ask_manifest(key, first),
             Message::Manifest { size, proof, first, hashes, .. } => {
                 self.on_manifest_part(now, key, size, proof, first, hashes);
             }

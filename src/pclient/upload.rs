@@ -163,14 +163,14 @@ impl Upload {
             let wanted = peer.queue.wanted.pop_front().expect("chosen because it wants something");
             match wanted.what {
                 What::Blocks(target) => self.start(peers, key, wanted.id, target),
-                What::Any { residue, modulus } => match self.least_sent(peers, key, residue, modulus, rng) {
+                What::Any { residue, modulus } => match self.never_sent(peers, key, residue, modulus, rng) {
                     Some(piece) => {
                         let blocks = 0..block_count(&self.lengths, piece);
                         self.start(peers, key, wanted.id, Target { piece, blocks });
                     }
                     None => {
                         self.current = None;
-                        return Some(self.refuse(peers, key, wanted.id));
+                        return Some(self.refuse(peers, key, wanted.id, (residue, modulus)));
                     }
                 },
             }
@@ -195,8 +195,8 @@ impl Upload {
         candidates.min_by_key(|(_, peer)| rank(peer)).map(|(&key, _)| key)
     }
 
-    /// The piece of a class that was sent the fewest times, if it was never sent and nobody relays it.
-    fn least_sent(
+    /// A piece of a class that was never sent and that nobody relays.
+    fn never_sent(
         &self,
         peers: &Peers,
         key: Handle,
@@ -224,12 +224,13 @@ impl Upload {
         peer.queue.serving = Some((id, target));
     }
 
-    /// Gives back the credit `first` and those that follow it in the queue.
-    fn refuse(&mut self, peers: &mut Peers, key: Handle, first: u64) -> Next {
+    /// Gives back the credit `first` and those of the same class that follow it in the queue.
+    fn refuse(&mut self, peers: &mut Peers, key: Handle, first: u64, class: (u32, u32)) -> Next {
         let queue = &mut peers.get_mut(&key).expect("only peers are refused").queue;
         let mut credits = 1;
-        while let Some(Wanted { id, what: What::Any { .. } }) = queue.wanted.front()
+        while let Some(Wanted { id, what: What::Any { residue, modulus } }) = queue.wanted.front()
             && *id == first + credits
+            && (*residue, *modulus) == class
         {
             queue.wanted.pop_front();
             credits += 1;

@@ -294,8 +294,13 @@ impl Connection {
         }
         self.rtt.sample(now - rtt, now, Duration::ZERO);
         let known = Duration::from_micros(u64::from(welcome.downlink_queue)).min(MAX_EXCUSED);
-        self.delay_out.sample(now, welcome.hello_sent, welcome.hello_received, known + links.uplink.queue());
-        self.delay_in.sample(now, welcome.sent, wire_clock(now), links.downlink.queue());
+        self.delay_out.sample(
+            now,
+            welcome.hello_sent,
+            welcome.hello_received,
+            known + links.uplink.queue(now),
+        );
+        self.delay_in.sample(now, welcome.sent, wire_clock(now), links.downlink.queue(now));
         self.apply_params(welcome.receive_window, welcome.datagram_size);
         let first = self.sent.oldest_unsettled();
         self.sent.ack(first..first + 1, |_, _| {}).expect("the hello was sent");
@@ -352,7 +357,7 @@ impl Connection {
                 Frame::ImmediateAck => self.received_mut().on_immediate(now),
                 Frame::Timestamp { sent, unsettled } => {
                     self.received_mut().settle_below(number.saturating_sub(unsettled));
-                    self.delay_in.sample(now, sent, wire_clock(now), links.downlink.queue());
+                    self.delay_in.sample(now, sent, wire_clock(now), links.downlink.queue(now));
                     if let Some(queue) = self.delay_in.queue(now) {
                         links.downlink.observe(now, self.key, queue);
                     }
@@ -408,7 +413,7 @@ impl Connection {
         if let Some(sent) = largest_sent {
             self.rtt.sample(sent, now, ack.delay);
             if ack.delay <= STALE_ACK {
-                let known = ack.downlink_queue.min(MAX_EXCUSED) + links.uplink.queue();
+                let known = ack.downlink_queue.min(MAX_EXCUSED) + links.uplink.queue(now);
                 self.delay_out.sample(now, wire_clock(sent), ack.received, known);
             }
         }
@@ -416,7 +421,8 @@ impl Connection {
             self.probes = 0;
             self.delivery.on_acked(now, acked_bytes, self.rtt.smoothed());
             self.window.set_datagram(self.datagram_size() as u64);
-            let queue = self.delay_out.queue(now).unwrap_or_default();
+            // No queue is longer than the round trip that led through it, whatever the peer's clock says.
+            let queue = self.delay_out.queue(now).unwrap_or_default().min(self.rtt.latest());
             let before_receiver = queue.saturating_sub(ack.downlink_queue.min(MAX_EXCUSED));
             let on_uplink = links.uplink.observe(now, self.key, before_receiver);
             let srtt = self.rtt.smoothed();
@@ -494,6 +500,11 @@ impl Connection {
                 Timer::Loss => {
                     self.detect_losses(now, None, links);
                     self.arm_recovery();
+                    // What was lost may have been nothing that goes out again: then no answer is owed any more.
+                    if !self.sent.any_in_flight() {
+                        self.liveness.on_answered_all();
+                    }
+                    self.arm_liveness();
                 }
                 Timer::Probe => self.on_probe_timeout(links),
                 Timer::KeepAlive => self.probe_due |= !self.sent.any_in_flight(),
@@ -587,7 +598,7 @@ impl Connection {
         }
         // Whatever goes out takes along what has arrived.
         if ack_due.is_some() {
-            let (downlink_queue, credit) = (links.downlink.queue(), self.recv.credit());
+            let (downlink_queue, credit) = (links.downlink.queue(now), self.recv.credit());
             self.received_mut().make_ack(now, wire_clock, downlink_queue, credit).encode(buf);
             self.timers.set(Timer::AckDelay, None);
         }
@@ -675,7 +686,7 @@ impl Connection {
                     hello_sent,
                     hello_received,
                     sent: wire_clock(now),
-                    downlink_queue: links.downlink.queue().as_micros() as u32,
+                    downlink_queue: links.downlink.queue(now).as_micros() as u32,
                 };
                 packet::begin(buf, Header { kind: Kind::Welcome, connection: self.id, number });
                 welcome.encode(buf);

@@ -325,7 +325,7 @@ impl Endpoint {
             number,
             &hello,
             header.number,
-            self.links.downlink.queue(),
+            self.links.downlink.queue(now),
             &self.config,
             now,
         );

@@ -55,6 +55,11 @@ impl RttEstimator {
         self.smoothed.unwrap_or(INITIAL_RTT)
     }
 
+    /// The newest sample as it was measured, or [`INITIAL_RTT`] before the first.
+    pub fn latest(&self) -> Duration {
+        self.latest
+    }
+
     /// The smallest sample, if there is one.
     pub fn min(&self) -> Option<Duration> {
         self.smoothed.map(|_| self.min)

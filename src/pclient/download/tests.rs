@@ -156,10 +156,12 @@ fn an_idle_source_takes_over_the_tail_of_a_slow_one() {
 fn what_comes_twice_is_counted_and_what_cannot_be_is_nonsense() {
     let mut table = Table::new(2);
     let relay = table.relay(1, &[0, 1]);
-    table.fill(relay);
-    table.delivers(relay, 0, 0);
-    assert_eq!(table.arrives(relay, 0, 0), Arrival::Duplicate);
-    assert_eq!(table.download.duplicate_bytes, PIECE);
+    let Ask::Blocks { id, target } = table.fill(relay)[0].clone() else { panic!() };
+    let first = u64::from(target.piece.get());
+    assert_eq!(table.arrives(relay, 77, first), Arrival::Duplicate, "nobody asked for that");
+    table.delivers(relay, id, first);
+    assert_eq!(table.arrives(relay, id, first), Arrival::Duplicate);
+    assert_eq!(table.download.duplicate_bytes, 2 * PIECE);
     assert_eq!(table.arrives(relay, 1, 2), Arrival::Nonsense);
     let nonsense = |table: &mut Table, block, len| {
         table.download.on_block(table.now, &mut table.peers, relay, 1, (1, block), &vec![0; len])

@@ -15,7 +15,7 @@ impl Node {
         match event {
             rudp::Event::Connected { handle, remote, inbound } => self.on_connected(handle, remote, inbound),
             rudp::Event::Message { handle, data } => match Message::decode(&data) {
-                Ok(message) => self.on_message(now, handle, &message),
+                Ok(message) => self.on_message(now, handle, &message, &data),
                 Err(_) => {
                     log::debug!("{:?} sent what can't be read", self.remote(handle));
                     self.endpoint.close(handle, 2);
@@ -53,7 +53,7 @@ impl Node {
         }
     }
 
-    pub(super) fn on_message(&mut self, now: Instant, key: Handle, message: &Message<'_>) {
+    pub(super) fn on_message(&mut self, now: Instant, key: Handle, message: &Message<'_>, bytes: &[u8]) {
         let Some(connection) = self.connections.get_mut(&key) else { return };
         match *message {
             Message::Hello { node } => {
@@ -65,6 +65,7 @@ impl Node {
             }
             Message::Shut { channel } => {
                 let Some(fid) = connection.channels.remove(&channel) else { return };
+                connection.take_early(channel);
                 connection.opened.remove(&fid);
                 if let Some(member) = self.members.get_mut(&fid) {
                     member.book.remove(connection.remote);
@@ -89,12 +90,17 @@ impl Node {
             | Message::Cancel { channel, .. }
             | Message::Reject { channel, .. }
             | Message::Block { channel, .. } => {
-                // Of a file that was left meanwhile: whatever it is, it is refused by silence.
-                if let Some(fid) = connection.channels.get(&channel)
-                    && let Some(member) = self.members.get_mut(fid)
-                    && member.swarm.peers().contains_key(&key)
-                {
-                    member.swarm.on_message(now, key, message);
+                match connection.channels.get(&channel) {
+                    // Of a file that was left meanwhile: whatever it is, it is refused by silence.
+                    Some(fid) => {
+                        if let Some(member) = self.members.get_mut(fid)
+                            && member.swarm.peers().contains_key(&key)
+                        {
+                            member.swarm.on_message(now, key, message);
+                        }
+                    }
+                    // Messages have no order: this one overtook the open that it belongs to.
+                    None => connection.keep_early(channel, bytes),
                 }
             }
         }
@@ -113,11 +119,22 @@ impl Node {
         let Some(member) = self.members.get_mut(&fid) else {
             return self.endpoint.send(key, Class::Control, 0, Message::Refuse { fid }.encode());
         };
+        let renames = connection.channels.iter().any(|(&known, &of)| of == fid && known != channel);
+        // Whoever is banned has to ask again later; taken in silently, it would wait for ever.
+        if renames || member.swarm.is_banned(now, connection.remote) {
+            return self.endpoint.close(key, 3);
+        }
         connection.channels.insert(channel, fid);
         if connection.opened.insert(fid) {
             self.endpoint.send(key, Class::Control, 0, member.swarm.open_message().encode());
         }
+        let early = connection.take_early(channel);
         member.swarm.on_open(now, key, connection.remote, channel, has_manifest, is_complete);
+        for message in early {
+            if let Ok(message) = Message::decode(&message) {
+                self.on_message(now, key, &message, &[]);
+            }
+        }
     }
 
     /// Two nodes that dialled each other at once keep one of the connections, and both keep the same: the one that the
@@ -131,7 +148,10 @@ impl Node {
             return;
         }
         let dialler = |connection: &Connection| if connection.inbound { node } else { self.id };
-        let twin = self.connections.iter().find(|(other, c)| **other != key && c.node == Some(node));
+        // The same address too: anybody can say anybody's id.
+        let remote = self.connections[&key].remote;
+        let is_twin = |c: &Connection| c.node == Some(node) && c.remote == remote;
+        let twin = self.connections.iter().find(|(other, c)| **other != key && is_twin(c));
         let Some((&other, twin)) = twin else { return };
         let (mine, theirs) = (dialler(&self.connections[&key]), dialler(twin));
         let drop = if mine > theirs { key } else { other };
@@ -141,11 +161,10 @@ impl Node {
     pub(super) fn on_tracker_event(&mut self, now: Instant, event: tracker::Event) {
         match event {
             tracker::Event::Confirmed { fid } => {
-                if let Some(member) = self.members.get_mut(&fid)
-                    && member.role == Role::Registering
-                {
+                let Some(member) = self.members.get_mut(&fid) else { return };
+                member.is_listed = true;
+                if member.role == Role::Registering {
                     member.role = Role::Sharing;
-                    member.is_listed = true;
                     self.events.push_back(Event::Registered(fid));
                 }
             }

@@ -95,7 +95,8 @@ impl Swarm {
     pub(super) fn on_block(&mut self, now: Instant, key: Handle, id: u64, at: (u64, u64), data: &[u8]) {
         let (Some(download), Some(_)) = (&mut self.download, self.peers.get(&key)) else { return };
         match download.on_block(now, &mut self.peers, key, id, at, data) {
-            Arrival::Duplicate | Arrival::Partial => {}
+            Arrival::Duplicate => {}
+            Arrival::Partial => self.last_progress = now,
             Arrival::Nonsense => return self.ban(now, key),
             Arrival::Whole { piece, data, givers } => self.on_whole_piece(now, piece, &data, &givers),
         }

@@ -11,12 +11,20 @@ use crate::rudp::{Class, Handle};
 use crate::time::Instant;
 
 impl Swarm {
-    pub(super) fn give_manifest(&mut self, key: Handle, first: u64) {
-        let Some(content) = &self.content else { return };
-        let manifest = &content.manifest;
-        let Some(rest) = usize::try_from(first).ok().and_then(|first| manifest.hashes().get(first..)) else {
-            return;
-        };
+    /// Notes what a peer asks for. It is written only when it can leave, so that questions don't pile up answers.
+    pub(super) fn on_ask_manifest(&mut self, key: Handle, first: u64) {
+        if let Some(peer) = self.peers.get_mut(&key) {
+            peer.wants_manifest = Some(first);
+        }
+    }
+
+    /// The next part of the manifest to send, with its receiver.
+    fn next_manifest_part(&mut self, may_go: impl Fn(Handle) -> bool) -> Option<(Handle, Vec<u8>)> {
+        let manifest = &self.content.as_ref()?.manifest;
+        let asking = self.peers.iter_mut().filter(|(key, _)| may_go(**key));
+        let (key, first) =
+            asking.filter_map(|(&key, peer)| Some((key, peer.wants_manifest.take()?))).next()?;
+        let rest = usize::try_from(first).ok().and_then(|first| manifest.hashes().get(first..))?;
         // The size and its proof are told once, with the first part.
         let proof = if first == 0 { manifest.size_proof().to_bytes() } else { Vec::new() };
         let message = Message::Manifest {
@@ -26,7 +34,7 @@ impl Swarm {
             first,
             hashes: &rest[..rest.len().min(MAX_HASHES)],
         };
-        self.outbox.push((key, Class::Bulk, message.encode()));
+        Some((key, message.encode()))
     }
 
     pub(super) fn on_request(
@@ -91,10 +99,13 @@ impl Swarm {
         self.download.as_ref().is_none_or(|download| download.have().get(piece))
     }
 
-    /// The next block to send, with its receiver, given to whom one `may_go` at once.
+    /// The next block, or part of the manifest, to send, with its receiver, given to whom one `may_go` at once.
     pub fn next_block(&mut self, now: Instant, may_go: impl Fn(Handle) -> bool) -> Option<(Handle, Vec<u8>)> {
         // Whoever began with the whole file is a source; a receiver that is done goes on relaying.
         let is_source = self.download.is_none();
+        if let Some(part) = self.next_manifest_part(&may_go) {
+            return Some(part);
+        }
         loop {
             let content = self.content.as_mut()?;
             match content.upload.next(&mut self.peers, is_source, &mut self.rng, &may_go)? {

@@ -69,15 +69,15 @@ impl Uplink {
     }
 
     /// The uplink's queue by the last word of all, for whoever has none of its own yet.
-    pub fn queue(&self) -> Duration {
-        self.seen.smallest().unwrap_or_default()
+    pub fn queue(&self, now: Instant) -> Duration {
+        self.seen.fresh(now).min().unwrap_or_default()
     }
 
     /// The connection `key` sees a queue of this length on the way to its receiver, the receiver's own downlink
     /// deducted. Gives the uplink's queue by the word of all: each is at least the truth, the smallest comes nearest.
     pub fn observe(&mut self, now: Instant, key: u64, queue: Duration) -> Duration {
         self.seen.put(now, key, queue);
-        self.seen.smallest().unwrap_or(queue)
+        self.seen.fresh(now).min().unwrap_or(queue)
     }
 
     /// `acked` B arrived while the uplink's queue was `queue`; before that, `in_flight` B had been in flight.
@@ -99,8 +99,11 @@ impl Downlink {
     }
 
     /// The queue that all senders share. With less than two of them nothing can be told apart, and it is zero.
-    pub fn queue(&self) -> Duration {
-        if self.seen.0.len() < 2 { Duration::ZERO } else { self.seen.smallest().unwrap_or_default() }
+    pub fn queue(&self, now: Instant) -> Duration {
+        if self.seen.fresh(now).nth(1).is_none() {
+            return Duration::ZERO;
+        }
+        self.seen.fresh(now).min().unwrap_or_default()
     }
 }
 
@@ -114,8 +117,8 @@ impl QueueWords {
         self.0.retain(|_, (taken, _)| now.since(*taken) <= FRESH);
     }
 
-    fn smallest(&self) -> Option<Duration> {
-        self.0.values().map(|&(_, queue)| queue).min()
+    fn fresh(&self, now: Instant) -> impl Iterator<Item = Duration> + '_ {
+        self.0.values().filter(move |(taken, _)| now.since(*taken) <= FRESH).map(|&(_, queue)| queue)
     }
 }
 
@@ -141,16 +144,16 @@ mod tests {
         links.forget(2, 100);
         assert_eq!(links.uplink.observe(at(610), 3, ms(95)), ms(95));
         assert_eq!(links.uplink.in_flight(), 0);
+        assert_eq!(links.uplink.queue(at(2_000)), ms(0));
     }
 
     #[test]
     fn one_sender_alone_says_nothing_of_the_downlink() {
         let mut links = Links::new(1_200);
         links.downlink.observe(at(0), 1, ms(40));
-        assert_eq!(links.downlink.queue(), ms(0));
+        assert_eq!(links.downlink.queue(at(0)), ms(0));
         links.downlink.observe(at(0), 2, ms(30));
-        assert_eq!(links.downlink.queue(), ms(30));
-        links.downlink.observe(at(600), 2, ms(30));
-        assert_eq!(links.downlink.queue(), ms(0));
+        assert_eq!(links.downlink.queue(at(0)), ms(30));
+        assert_eq!(links.downlink.queue(at(600)), ms(0));
     }
 }

@@ -21,6 +21,8 @@ const GIVE_BACK: f64 = 0.5;
 const MAX_SHRINK: f64 = 0.3;
 /// A queue of this length means that the rate has collapsed: cut at once instead of step by step.
 const COLLAPSE: Duration = Duration::from_millis(480);
+/// After a cut, nothing is believed for as long as the queue drains, but no longer than this.
+const MAX_DRAIN: Duration = Duration::from_secs(2);
 /// What a cut aims at.
 const AFTER_COLLAPSE: Duration = Duration::from_millis(90);
 /// The smallest window, in datagrams: one on the link while the ack of the other is under way.
@@ -84,7 +86,7 @@ impl DelayWindow {
         if queue > COLLAPSE {
             self.slow_start = false;
             self.set(self.window * AFTER_COLLAPSE.as_secs_f64() / queue.as_secs_f64());
-            self.draining_until = now + queue;
+            self.draining_until = now + queue.min(MAX_DRAIN);
             return;
         }
         if self.slow_start {
