@@ -369,6 +369,9 @@ fn wrong_arguments_are_refused_before_anything_is_done() {
         (&["compare", "--receivers", "0"], "0 is not in"),
         (&["compare", "--rate", "0"], "--rate: without a limit"),
         (&["compare", "--size", "0"], "--size: an empty file"),
+        (&["bench"], "ADDR"),
+        (&["bench", "--listen", "--json"], "cannot be used with"),
+        (&["bench", "127.0.0.1", "--seconds", "0"], "0 is not in"),
         (&["get"], "TICKET"),
         (&["sharre"], "share"),
         (&[], "Usage"),
@@ -391,7 +394,7 @@ fn the_help_tells_the_exit_codes() {
     let codes = help.stdout.split_once("Exit codes:").expect("a table").1;
     let codes: Vec<&str> = codes.lines().filter_map(|line| line.split_whitespace().next()).collect();
     assert_eq!(codes, ["0", "1", "2", "3", "4", "5", "6", "7", "130"]);
-    for subcommand in ["tracker", "share", "get", "compare"] {
+    for subcommand in ["tracker", "share", "get", "compare", "bench"] {
         assert!(help.stdout.contains(&format!("\n  {subcommand} ")), "{help:?}");
         sandbox.run(&[subcommand, "--help"]).succeeded();
     }
@@ -437,4 +440,55 @@ fn an_interrupted_comparison_leaves_nothing() {
     assert_eq!(names(&sandbox.0).len(), 1, "its folder is there");
     compare.interrupt().failed(130, &["interrupted"]);
     assert_eq!(names(&sandbox.0), [""; 0]);
+}
+
+#[test]
+fn a_path_is_measured_from_one_process_to_another() {
+    let sandbox = Sandbox::new();
+    let mut listener = sandbox.start(&["bench", "--listen", "0"]);
+    let line = listener.line(Stream::Stdout, "listening at 127.0.0.1:");
+    let addr = line.strip_prefix("listening at ").unwrap();
+    let limited = ["bench", addr, "--seconds", "1", "--limit-up", "2MB", "--json", "-q"];
+    let json = sandbox.run(&limited);
+    json.succeeded();
+    assert_eq!((json.stdout.lines().count(), json.stderr.as_str()), (1, ""));
+    let found = flat_object(json.stdout.trim_end());
+    assert_eq!(found["remote"], format!("\"{addr}\""));
+    let number = |name: &str| -> f64 { found[name].parse().unwrap() };
+    let rate = number("payload_bytes_per_second");
+    assert!((1e6..2e6).contains(&rate), "{found:?}");
+    assert!((number("payload_bytes") / number("seconds") / rate - 1.0).abs() < 0.01, "{found:?}");
+    assert!(number("rtt_min_ms") > 0.0 && number("rtt_smoothed_ms") >= number("rtt_min_ms"), "{found:?}");
+    assert!(number("datagram_bytes") >= 1_200.0, "{found:?}");
+    assert!(number("datagrams_sent") * 65_507.0 > number("payload_bytes"), "{found:?}");
+    // The other side says the same of it, and that it was all.
+    let served = listener.line(Stream::Stdout, " MB/s");
+    assert!(served.contains(" in 1.") && !served.contains("not to the end"), "{served}");
+
+    // Cut short, it has figures as well.
+    let mut people = sandbox.start(&["bench", addr, "--seconds", "60"]);
+    people.line(Stream::Stderr, "measuring the path");
+    let people = people.interrupt();
+    people.failed(130, &["interrupted: the figures are those of"]);
+    for part in ["path to 127.0.0.1:", "rate ", "round trip ", "queue ", "loss ", "datagrams "] {
+        assert!(people.stdout.contains(part), "{part:?} isn't in {people:?}");
+    }
+
+    // The listener leaves while it is measured to; nobody is there afterwards.
+    let mut left = sandbox.start(&["bench", addr, "--seconds", "60"]);
+    left.line(Stream::Stderr, "measuring the path");
+    let listener = listener.interrupt();
+    listener.succeeded();
+    assert!(listener.stdout.contains("not to the end"), "{listener:?}");
+    left.end().failed(1, &[addr, "ended before the measurement did"]);
+    let nobody = sandbox.run(&["bench", addr]);
+    nobody.failed(5, &[addr, "no answer in 5 s", "bench --listen"]);
+    assert!((4.0..8.0).contains(&nobody.seconds), "{nobody:?}");
+}
+
+/// The fields of a JSON object whose values hold no comma: numbers as they stand, strings with their quotes.
+fn flat_object(text: &str) -> BTreeMap<&str, &str> {
+    let inside = text.strip_prefix('{').and_then(|rest| rest.strip_suffix('}')).expect("an object");
+    let field = |text| str::strip_prefix(text, '"')?.split_once("\":");
+    inside.split(',').map(|text| field(text).unwrap_or_else(|| panic!("no field: {text:?}"))).collect()
 }

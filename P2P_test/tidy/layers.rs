@@ -55,6 +55,11 @@ const ALLOWED: &[(&str, &[&str])] = &[
             "units",
         ],
     ),
+    // Measures the path beneath all that: a user of rudp, like pclient.
+    (
+        "cli::bench",
+        &["cli", "coding", "driver", "error", "machine", "proxy", "rand", "rudp", "time", "units"],
+    ),
     ("main", &["cli"]),
 ];
 

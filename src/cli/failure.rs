@@ -26,12 +26,12 @@ pub(crate) enum Code {
 
 /// Every exit code, and what it says.
 const TABLE: [(Code, &str); 9] = [
-    (Code::Ok, "all went well (Ctrl-C is how `share` and `tracker` end)"),
+    (Code::Ok, "all went well (Ctrl-C is how what serves others ends)"),
     (Code::Other, "another failure"),
     (Code::Usage, "wrong arguments, or a ticket that can't be read"),
     (Code::UnknownFile, "the tracker knows nobody who has the file"),
     (Code::NoHolder, "those who have the file don't answer"),
-    (Code::TrackerUnreachable, "the tracker doesn't answer"),
+    (Code::TrackerUnreachable, "the tracker, or who is measured to, doesn't answer"),
     (Code::Integrity, "the content isn't what the ticket says"),
     (Code::TargetExists, "the target exists already; it was left as it is"),
     (Code::Interrupted, "interrupted before the end"),

@@ -2,12 +2,13 @@
 //!
 //! No protocol here. All that is done with files and peers goes through the library's public surface.
 //!
-//! - [`tracker`], [`share`], [`get`], [`compare`]: the subcommands
+//! - [`tracker`], [`share`], [`get`], [`compare`], [`bench`]: the subcommands
 //! - [`ticket`]: the line that `share` prints and `get` takes; [`address`]: HOST:PORT as people write it
 //! - [`failure`]: what goes wrong, and the exit codes; [`interrupt`]: Ctrl-C
 //! - [`progress`]: a bar on a terminal, lines in a pipe; [`screen`]: who may write to the terminal when
 
 mod address;
+mod bench;
 mod compare;
 mod failure;
 mod get;
@@ -51,6 +52,7 @@ enum Command {
     Share(share::Args),
     Get(get::Args),
     Compare(compare::Args),
+    Bench(bench::Args),
 }
 
 /// Does what was asked for.
@@ -76,6 +78,7 @@ pub(crate) fn run(args: Args) -> Result<(), Failure> {
         Command::Share(args) => share::run(&args, &screen),
         Command::Get(args) => get::run(&args, &screen),
         Command::Compare(args) => compare::run(&args, &screen),
+        Command::Bench(args) => bench::run(&args, &screen),
     }
 }
 
