@@ -5,6 +5,7 @@
 mod address;
 #[path = "../../src/cli/ticket.rs"]
 #[allow(dead_code, reason = "a target only reads and writes")]
+#[expect(clippy::module_inception, reason = "the module under test has that name")]
 mod ticket;
 
 use data_encoding::BASE32_NOPAD;
