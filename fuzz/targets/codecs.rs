@@ -203,7 +203,7 @@ pub(crate) fn tracker_request_seeds() -> Vec<Vec<u8>> {
 /// A tracker's answer.
 pub(crate) fn tracker_response(data: &[u8]) {
     let Ok(response) = Response::decode(data) else { return reached(0, 0) };
-    reached(1, u64::from(data[0]) << 12 | data.len() as u64 / 16);
+    reached(1, (u64::from(data[0]) << 12) | (data.len() as u64 / 16));
     let mut buf = Vec::new();
     response.encode(ID, &mut buf);
     assert_eq!(Response::decode(body_of(&buf)), Ok(response));

@@ -122,7 +122,7 @@ impl World {
             }
             9 => {
                 if let Some(handle) = self.sides[side].handles[connection] {
-                    self.sides[side].endpoint.set_keep_alive(handle, script.u8() % 2 == 0);
+                    self.sides[side].endpoint.set_keep_alive(handle, script.u8() < 128);
                 }
             }
             _ => {

@@ -5,6 +5,7 @@
 mod address;
 #[path = "../../src/cli/ticket.rs"]
 #[allow(dead_code, reason = "a target only reads and writes")]
+#[allow(clippy::module_inception, reason = "the source calls itself so")]
 mod ticket;
 
 use data_encoding::BASE32_NOPAD;

@@ -302,7 +302,7 @@ fn a_hello_for_a_connection_that_is_being_asked_for_gets_no_welcome() {
 /// The nodes of a world under attack.
 enum Node {
     Honest(Box<Chatter>),
-    Flood(Flood),
+    Flood(Box<Flood>),
 }
 
 /// Sends forged hellos, stray data and noise to one address at a steady rate.
@@ -375,7 +375,7 @@ fn transfer_under_flood(rate: u64, flooded: Option<usize>) -> usize {
         let interval = Duration::from_micros(500);
         let rng = world.fork_rng();
         let flood = Flood { target: addr(flooded), interval, next: secs(0.5), rng };
-        world.add_node(addr(2), Node::Flood(flood), link(0, 0, LATENCY));
+        world.add_node(addr(2), Node::Flood(Box::new(flood)), link(0, 0, LATENCY));
     }
     world.with_node(ids[0], |node, now| {
         let Node::Honest(chatter) = node else { unreachable!("the first node is honest") };

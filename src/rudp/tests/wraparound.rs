@@ -57,7 +57,7 @@ impl End {
                     let received = &mut self.received;
                     let taken =
                         self.connection.handle_data(now, header.number, body, &mut self.links, |data| {
-                            received.push(data)
+                            received.push(data);
                         });
                     taken.expect("an honest peer breaks no rule");
                 }
