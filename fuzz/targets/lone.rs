@@ -145,7 +145,7 @@ impl World {
                 world.endpoint.close(handle, script.number());
             }),
             28 => self.with_handle(script, |world, handle, script| {
-                world.endpoint.set_keep_alive(handle, script.u8() % 2 == 0);
+                world.endpoint.set_keep_alive(handle, script.u8() < 128);
             }),
             29 => self.with_handle(script, |world, handle, script| {
                 let wanted = world.endpoint.wants_bulk(handle, usize::from(script.u16()));

@@ -14,8 +14,8 @@ use crate::notes::{magnitude, reached};
 use crate::script::Script;
 
 const MAX_MESSAGE: usize = 4_096;
-/// Room for four long messages or so: credit that isn't given back is soon missed.
-const RECEIVE_WINDOW: u64 = 20_000;
+/// Room for four long messages or so, or for just one: credit that isn't given back is soon missed.
+const RECEIVE_WINDOWS: [u64; 2] = [20_000, 4_400];
 const MAX_SENDS: u32 = 120;
 /// The faults end by now: connections must not be given up by right.
 const MAX_FAULTY_TIME: Duration = Duration::from_secs(8);
@@ -76,7 +76,7 @@ impl World {
     fn new(seed: u8, latency: Duration) -> World {
         let config = Config {
             max_message: MAX_MESSAGE as u64,
-            receive_window: RECEIVE_WINDOW,
+            receive_window: RECEIVE_WINDOWS[usize::from(seed >> 2 & 1)],
             handshake_timeout: PATIENCE,
             idle_timeout: PATIENCE,
             dead_after: PATIENCE,
@@ -122,7 +122,7 @@ impl World {
             }
             9 => {
                 if let Some(handle) = self.sides[side].handles[connection] {
-                    self.sides[side].endpoint.set_keep_alive(handle, script.u8().is_multiple_of(2));
+                    self.sides[side].endpoint.set_keep_alive(handle, script.u8() < 128);
                 }
             }
             _ => {
@@ -311,6 +311,7 @@ pub(crate) fn seeds() -> Vec<Vec<u8>> {
     let with = |seed: u8, fault: &&[u8]| [&[seed, 10], connect, fault, talk, talk, abandon, talk].concat();
     let mut seeds: Vec<Vec<u8>> = faults.iter().map(|fault| with(0, fault)).collect();
     seeds.push([&[3, 40][..], connect, faults[5], talk, &[0x40, 1, 60, 0xc0, 1, 70], talk, abandon].concat());
+    seeds.extend(faults.iter().map(|fault| with(4, fault)));
     seeds.push([&[7, 1][..], faults[1], connect, talk, &[11, 255], talk].concat());
     seeds
 }
