@@ -191,6 +191,11 @@ impl<W: Wire> Uplink<W> {
         self.departed.clear();
     }
 
+    /// Whether there is a train that may still grow, and nothing else to send.
+    pub(super) fn is_collecting(&self) -> bool {
+        !self.departed.is_empty() && !self.is_blocked && !self.departed.is_front_complete(self.segments)
+    }
+
     pub(super) fn is_closed(&self) -> bool {
         self.wire.is_none()
     }
@@ -472,7 +477,9 @@ mod tests {
         assert_eq!(*wire.taken.borrow(), [1]);
         assert_eq!(burst(&mut uplink, at(1), 4..=9), [], "it is still to come");
         assert_eq!(*wire.taken.borrow(), [1, 2, 3, 4, 5, 6, 7, 8, 9], "what is full leaves");
+        assert!(!uplink.is_collecting());
         assert_eq!(burst(&mut uplink, at(1), 10..=10), []);
+        assert!(uplink.is_collecting());
         assert_eq!(uplink.flush(at(1), 16), Next::Idle);
         assert_eq!(burst(&mut uplink, at(1), 11..=12), [11]);
         assert_eq!(burst(&mut uplink, at(2), 13..=13), [], "after a while all leaves at once");
