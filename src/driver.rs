@@ -222,9 +222,21 @@ impl<M> Inbox<M> {
 
 /// The receiver: from the proxy to the inbox, until either ends.
 fn receive<M>(proxy: &Proxy, shared: &Shared<M>) {
+    let mut arrived = Vec::with_capacity(ROUND);
     loop {
         let goes_on = match proxy.recv(Some(RECV_TIMEOUT)) {
-            Ok((datagram, from)) => shared.push(|inbox| inbox.push_datagram(datagram, from)),
+            Ok(first) => {
+                arrived.push(first);
+                // What is there already comes along, so that the engine is not woken for each. An error here is no
+                // news: if it is of importance, the next round has it too.
+                while arrived.len() < ROUND
+                    && let Ok(another) = proxy.recv(Some(Duration::ZERO))
+                {
+                    arrived.push(another);
+                }
+                let arrived = arrived.drain(..);
+                shared.push(|inbox| arrived.for_each(|(datagram, from)| inbox.push_datagram(datagram, from)))
+            }
             Err(error) => match error.kind() {
                 io::ErrorKind::NotConnected => false,
                 io::ErrorKind::TimedOut | io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted => {

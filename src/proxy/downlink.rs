@@ -90,7 +90,8 @@ impl Downlink {
                 return Ok(incoming);
             }
             if deadline.is_some_and(|deadline| deadline <= now) {
-                return Err(io::Error::new(io::ErrorKind::TimedOut, "no datagram within the time-out"));
+                // Without words: whoever polls gets many of these, and each would have to be allocated.
+                return Err(io::ErrorKind::TimedOut.into());
             }
             match [state.shaper.next_departure(), deadline].into_iter().flatten().min() {
                 Some(wake) => {

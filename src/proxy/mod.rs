@@ -5,10 +5,14 @@
 //! arrives, `socket` is the thread that meets the operating system.
 
 mod downlink;
+mod inlet;
+mod outlet;
+mod pool;
 pub mod shaper;
 mod socket;
 #[cfg(test)]
 mod tests;
+mod train;
 mod uplink;
 
 use std::io;
@@ -81,7 +85,7 @@ impl Proxy {
     pub fn bind(addr: impl ToSocketAddrs, upload_rate: u64, download_rate: u64) -> io::Result<Proxy> {
         let mut failure = io::Error::new(io::ErrorKind::InvalidInput, "the name has no address to bind");
         for addr in addr.to_socket_addrs()? {
-            match Proxy::open(addr, Rate::new(upload_rate), Rate::new(download_rate)) {
+            match Proxy::open(addr, Rate::new(upload_rate), Rate::new(download_rate), true) {
                 Ok(proxy) => return Ok(proxy),
                 Err(error) => failure = error,
             }
@@ -89,8 +93,8 @@ impl Proxy {
         Err(failure)
     }
 
-    fn open(addr: SocketAddr, upload: Rate, download: Rate) -> io::Result<Proxy> {
-        let (local_addr, shared, io) = socket::open(addr, upload, download)?;
+    fn open(addr: SocketAddr, upload: Rate, download: Rate, offload: bool) -> io::Result<Proxy> {
+        let (local_addr, shared, io) = socket::open(addr, upload, download, offload)?;
         let thread =
             std::thread::Builder::new().name(format!("proxy-{}", local_addr.port())).spawn(|| io.run())?;
         Ok(Proxy { handle: Arc::new(Handle { local_addr, shared, thread: Mutex::new(Some(thread)) }) })

@@ -163,6 +163,122 @@ fn the_largest_and_the_smallest_datagram_arrive_whole() {
     assert_eq!(error.kind(), io::ErrorKind::InvalidInput);
 }
 
+/// Unlimited proxies to send and to receive, with and without segmentation offload at either end.
+fn pairs() -> impl Iterator<Item = (Proxy, Proxy)> {
+    let open = |offload| {
+        Proxy::open(SocketAddr::from(([127, 0, 0, 1], 0)), Rate::UNLIMITED, Rate::UNLIMITED, offload).unwrap()
+    };
+    [(true, true), (true, false), (false, true), (false, false)]
+        .into_iter()
+        .map(move |(a, b)| (open(a), open(b)))
+}
+
+/// A datagram that is told from all others of its test.
+fn numbered(number: usize, len: usize) -> Vec<u8> {
+    (0..len).map(|at| (number * 31 + at * 7 + at / 251) as u8).collect()
+}
+
+#[test]
+fn bursts_arrive_whole_and_in_order_whatever_the_lengths() {
+    let around = |count: usize, len: usize| {
+        (count - 1..=count + 1).flat_map(move |n| [vec![len; n], vec![len - 1], vec![len; n]].concat())
+    };
+    let bursts: [Vec<usize>; 7] = [
+        vec![1_200; 100],
+        // 64 datagrams are the limit of a train, 65,507 B (44 times 1,472 B) the other.
+        around(64, 64).collect(),
+        [vec![1_472; 44], vec![1, 1, 1_472], vec![1_472; 43], vec![739], vec![1_472]].concat(),
+        vec![32_753, 32_753, 1, 32_754, 32_753, 32_754],
+        vec![0, 0, 5, 5, 0, 5, 3, 0, 3, 5],
+        vec![MAX_DATAGRAM, 1, MAX_DATAGRAM],
+        (0..150).map(|n| 1 + n * n * 37 % 1_900).collect(),
+    ];
+    for (from, to) in pairs() {
+        for burst in &bursts {
+            let datagrams: Vec<_> = burst.iter().enumerate().map(|(n, &len)| numbered(n, len)).collect();
+            for datagram in &datagrams {
+                from.send(datagram, to.local_addr()).unwrap();
+            }
+            for datagram in &datagrams {
+                let (received, sender) = to.recv(Some(LONG)).unwrap();
+                assert!(received == datagram, "{} B came, not {}", received.len(), datagram.len());
+                assert_eq!(sender, from.local_addr());
+            }
+        }
+        let datagrams: usize = bursts.iter().map(Vec::len).sum();
+        let bytes: usize = bursts.iter().flatten().sum();
+        let (sent, received) = (from.stats(), to.stats());
+        assert_eq!((sent.datagrams_sent, sent.bytes_sent), (datagrams as u64, bytes as u64));
+        assert_eq!((received.datagrams_received, received.bytes_received), (datagrams as u64, bytes as u64));
+    }
+}
+
+#[test]
+fn everyone_gets_their_own_of_a_burst_and_nobody_spoils_it() {
+    for (from, first) in pairs() {
+        let (second, gone) = (unlimited(), unlimited());
+        gone.close();
+        for n in 0..90 {
+            let to = [&first, &first, &second][n % 3].local_addr();
+            from.send(&numbered(n, 900), to).unwrap();
+            from.send(b"anybody there?", gone.local_addr()).unwrap();
+            from.send(b"nowhere", SocketAddr::from(([127, 0, 0, 1], 0))).unwrap();
+        }
+        for n in 0..90 {
+            let at = [&first, &first, &second][n % 3];
+            assert!(at.recv(Some(LONG)).unwrap().0 == numbered(n, 900), "number {n}");
+        }
+        assert_eq!(from.stats().refused, 90);
+        // Trains are made still.
+        for n in 0..100 {
+            from.send(&numbered(n, 1_000), second.local_addr()).unwrap();
+        }
+        for n in 0..100 {
+            assert!(second.recv(Some(LONG)).unwrap().0 == numbered(n, 1_000), "number {n}");
+        }
+    }
+}
+
+#[test]
+fn the_end_of_a_burst_does_not_wait_for_another_send() {
+    let (clock, from, to) = (Clock::new(), unlimited(), unlimited());
+    let mut delays: Vec<_> = (0..200)
+        .map(|_| {
+            let start = clock.now();
+            send_numbered(&from, &to, 7, 500);
+            recv_numbered(&to, &clock, 0..7)[6].since(start)
+        })
+        .collect();
+    delays.sort();
+    assert!(delays[100] < Duration::from_micros(900), "half of them took {:?} or more", delays[100]);
+}
+
+#[test]
+fn a_burst_that_was_sent_before_close_has_left() {
+    let to = unlimited();
+    for _ in 0..20 {
+        let from = unlimited();
+        send_numbered(&from, &to, 10, 300);
+        from.close();
+        assert_eq!(from.stats().datagrams_sent, 10);
+        recv_numbered(&to, &Clock::new(), 0..10);
+    }
+}
+
+#[test]
+fn what_is_too_long_for_the_path_is_dropped_and_not_cut_up() {
+    if !cfg!(target_os = "linux") {
+        return;
+    }
+    // With IPv6's longer header the largest datagram of IPv4 is too much for a loopback of 65,536 B.
+    let (from, to) = (Proxy::bind("[::1]:0", 0, 0).unwrap(), Proxy::bind("[::1]:0", 0, 0).unwrap());
+    from.send(&[1; MAX_DATAGRAM], to.local_addr()).unwrap();
+    send_numbered(&from, &to, 60, 1_400);
+    recv_numbered(&to, &Clock::new(), 0..60);
+    let sent = from.stats();
+    assert_eq!((sent.refused, sent.datagrams_sent), (1, 60));
+}
+
 #[test]
 fn recv_gives_up_when_its_time_is_over() {
     let (clock, proxy) = (Clock::new(), unlimited());
