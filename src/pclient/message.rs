@@ -23,6 +23,8 @@
 //!
 //! All numbers without a type are varints. A block is [`BLOCK_LEN`] B of a piece, the last one of a piece what is left.
 
+use std::fmt;
+
 use crate::Fid;
 use crate::coding::{Malformed, Reader, Writer};
 
@@ -167,6 +169,31 @@ pub enum Message<'a> {
         /// The bytes.
         data: &'a [u8],
     },
+}
+
+/// For logs: one line, with lengths in place of long content.
+impl fmt::Display for Message<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Message::Open { channel, fid, has_manifest, is_complete } => {
+                write!(
+                    f,
+                    "Open {channel} = {} (manifest: {has_manifest}, complete: {is_complete})",
+                    fid.short()
+                )
+            }
+            Message::Refuse { fid } => write!(f, "Refuse {}", fid.short()),
+            Message::Manifest { channel, size, first, hashes, .. } => {
+                write!(f, "Manifest {channel}: {size} B, hashes {first} + {}", hashes.len())
+            }
+            Message::Bitfield { channel, bytes } => write!(f, "Bitfield {channel}: {} B", bytes.len()),
+            Message::Have { channel, pieces } => write!(f, "Have {channel}: {} pieces", pieces.len()),
+            Message::Block { channel, id, piece, block, data } => {
+                write!(f, "Block {channel}: request {id}, block {piece}.{block}, {} B", data.len())
+            }
+            short => write!(f, "{short:?}"),
+        }
+    }
 }
 
 impl<'a> Message<'a> {

@@ -262,7 +262,7 @@ impl Node {
         for &key in member.swarm.peers().keys() {
             self.endpoint.abandon(key, tag);
             let shut = Message::Shut { channel: tag.into() };
-            self.endpoint.send(key, Class::Control, 0, shut.encode());
+            say(&mut self.endpoint, key, &shut);
         }
         self.announcer.cancel(now, fid);
         let deadline = now + self.config.farewell_timeout;
@@ -352,7 +352,7 @@ impl Node {
                 if let Some((&key, connection)) = known {
                     // Connected for another file: open this one too. What isn't established yet will do so itself.
                     if connection.established && connection.opened.insert(member.swarm.fid()) {
-                        self.endpoint.send(key, Class::Control, 0, member.swarm.open_message().encode());
+                        say(&mut self.endpoint, key, &member.swarm.open_message());
                     }
                     continue;
                 }
@@ -398,6 +398,12 @@ impl Node {
             }
         }
     }
+}
+
+/// Sends a message of the node's own, which no cancel of a file takes back.
+fn say(endpoint: &mut Endpoint, to: Handle, message: &Message<'_>) {
+    log::trace!("to {to:?}: {message}");
+    endpoint.send(to, Class::Control, 0, message.encode());
 }
 
 impl Connection {

@@ -232,6 +232,7 @@ impl Swarm {
     }
 
     fn say(&mut self, to: Handle, message: &Message<'_>) {
+        log::trace!("to {to:?}: {message}");
         self.outbox.push((to, Class::Control, message.encode()));
     }
 

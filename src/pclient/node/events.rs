@@ -2,10 +2,10 @@
 
 use std::net::SocketAddr;
 
-use super::{Connection, Event, Node, Role, WANT};
+use super::{Connection, Event, Node, Role, WANT, say};
 use crate::pclient::message::Message;
 use crate::pclient::swarm::Notice;
-use crate::rudp::{self, Class, Handle};
+use crate::rudp::{self, Handle};
 use crate::time::Instant;
 use crate::tracker::{self, COMPLETE};
 use crate::{Error, Fid};
@@ -42,19 +42,20 @@ impl Node {
     pub(super) fn on_connected(&mut self, key: Handle, remote: SocketAddr, inbound: bool) {
         let connection = self.connections.entry(key).or_insert_with(|| Connection::new(remote, inbound));
         connection.established = true;
-        self.endpoint.send(key, Class::Control, 0, Message::Hello { node: self.id }.encode());
+        say(&mut self.endpoint, key, &Message::Hello { node: self.id });
         // Whoever dials knows why: it opens the files that it dialled for.
         for member in self.members.values_mut().filter(|_| !inbound) {
             if member.book.contains(remote) {
                 member.book.succeeded(remote);
                 connection.opened.insert(member.swarm.fid());
-                self.endpoint.send(key, Class::Control, 0, member.swarm.open_message().encode());
+                say(&mut self.endpoint, key, &member.swarm.open_message());
             }
         }
     }
 
     pub(super) fn on_message(&mut self, now: Instant, key: Handle, message: &Message<'_>, bytes: &[u8]) {
         let Some(connection) = self.connections.get_mut(&key) else { return };
+        log::trace!("{} says {message}", connection.remote);
         match *message {
             Message::Hello { node } => {
                 connection.node = Some(node);
@@ -117,7 +118,7 @@ impl Node {
     ) {
         let Some(connection) = self.connections.get_mut(&key) else { return };
         let Some(member) = self.members.get_mut(&fid) else {
-            return self.endpoint.send(key, Class::Control, 0, Message::Refuse { fid }.encode());
+            return say(&mut self.endpoint, key, &Message::Refuse { fid });
         };
         let renames = connection.channels.iter().any(|(&known, &of)| of == fid && known != channel);
         // Whoever is banned has to ask again later; taken in silently, it would wait for ever.
@@ -126,7 +127,7 @@ impl Node {
         }
         connection.channels.insert(channel, fid);
         if connection.opened.insert(fid) {
-            self.endpoint.send(key, Class::Control, 0, member.swarm.open_message().encode());
+            say(&mut self.endpoint, key, &member.swarm.open_message());
         }
         let early = connection.take_early(channel);
         member.swarm.on_open(now, key, connection.remote, channel, has_manifest, is_complete);
@@ -159,6 +160,7 @@ impl Node {
     }
 
     pub(super) fn on_tracker_event(&mut self, now: Instant, event: tracker::Event) {
+        log::trace!("the tracker says {event:?}");
         match event {
             tracker::Event::Confirmed { fid } => {
                 let Some(member) = self.members.get_mut(&fid) else { return };
