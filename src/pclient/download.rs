@@ -6,8 +6,9 @@
 //! Invariant: a piece is had, or partial, or untouched. Each block of a partial piece has arrived, or is under way in
 //! as many requests as its count says, or is free.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
+use super::availability::Availability;
 use super::message::BLOCK_LEN;
 use super::peer::{Announced, Peer, Request, Target};
 use super::picker;
@@ -99,17 +100,21 @@ enum Block {
     Arrived,
 }
 
+const FREE: Block = Block::Asked(0);
+
 /// What a receiver is about.
 #[derive(Debug)]
 pub struct Download {
     lengths: Lengths,
     have: Bitfield,
     partial: BTreeMap<PieceIndex, Partial>,
-    /// For each piece, how many peers have it, and how many of those began without the whole file.
-    copies: Vec<u32>,
-    relays: Vec<u32>,
+    /// The partial pieces with free blocks.
+    open: BTreeSet<PieceIndex>,
+    untouched: Bitfield,
     /// The sources that began complete, ordered by address, which all receivers see alike.
     origins: Vec<Handle>,
+    /// For each origin, the class of pieces that it chooses from: those ≡ its place (mod the number of origins).
+    classes: Vec<Bitfield>,
     /// Payload that arrived twice, B.
     pub duplicate_bytes: u64,
 }
@@ -117,14 +122,16 @@ pub struct Download {
 impl Download {
     /// A download of which `have` is there already.
     pub fn new(lengths: Lengths, have: Bitfield) -> Download {
-        let count = lengths.piece_count() as usize;
+        let mut untouched = Bitfield::full(&lengths);
+        untouched.remove(&have);
         Download {
             lengths,
             have,
             partial: BTreeMap::new(),
-            copies: vec![0; count],
-            relays: vec![0; count],
+            open: BTreeSet::new(),
+            untouched,
             origins: Vec::new(),
+            classes: Vec::new(),
             duplicate_bytes: 0,
         }
     }
@@ -134,32 +141,14 @@ impl Download {
         &self.have
     }
 
-    /// Counts a piece that `peer` has.
-    pub fn count_piece(&mut self, peer: &Peer, piece: PieceIndex) {
-        self.copies[piece.as_usize()] += 1;
-        self.relays[piece.as_usize()] += u32::from(!peer.began_complete);
-    }
-
-    /// Counts all that a newcomer has.
-    pub fn count_peer(&mut self, peers: &Peers, key: Handle) {
-        let peer = &peers[&key];
-        if let Announced::Known(pieces) = &peer.pieces {
-            pieces.iter().for_each(|piece| self.count_piece(peer, piece));
-        }
+    /// Takes a newcomer into account.
+    pub fn add_peer(&mut self, peers: &Peers) {
         self.refresh_origins(peers);
     }
 
-    /// Discounts a peer that leaves, and frees what it was asked for.
+    /// Frees what a peer that leaves was asked for.
     pub fn remove_peer(&mut self, peers: &Peers, key: Handle, mut leaving: Peer) {
-        if let Announced::Known(pieces) = &leaving.pieces {
-            for piece in pieces.iter() {
-                self.copies[piece.as_usize()] -= 1;
-                self.relays[piece.as_usize()] -= u32::from(!leaving.began_complete);
-            }
-        }
-        while let Some(request) = leaving.source.requests.pop_front() {
-            self.release(&request);
-        }
+        leaving.source.take_all().iter().for_each(|request| self.release(request));
         self.partial.values_mut().for_each(|partial| partial.givers.retain(|&giver| giver != key));
         self.refresh_origins(peers);
     }
@@ -167,134 +156,143 @@ impl Download {
     fn refresh_origins(&mut self, peers: &Peers) {
         self.origins = peers.iter().filter(|(_, peer)| peer.began_complete).map(|(&key, _)| key).collect();
         self.origins.sort_by_key(|key| peers[key].remote);
+        let count = self.origins.len();
+        if self.classes.len() != count {
+            self.classes = vec![Bitfield::new(&self.lengths); count];
+            for piece in self.lengths.pieces().filter(|_| count > 0) {
+                self.classes[piece.as_usize() % count].set(piece);
+            }
+        }
     }
 
     /// Asks one source for as much as keeps it busy.
-    pub fn fill(&mut self, now: Instant, peers: &mut Peers, key: Handle, rng: &mut Rng) -> Vec<Ask> {
+    pub fn fill(
+        &mut self,
+        now: Instant,
+        peers: &mut Peers,
+        availability: &Availability,
+        key: Handle,
+        rng: &mut Rng,
+    ) -> Vec<Ask> {
         let mut asks = Vec::new();
+        let depth = (peers[&key].source.meter.rate(now) * DEPTH.as_secs_f64()) as u64;
+        let depth = depth.max(MIN_PIECES * u64::from(self.lengths.full_piece_len()));
         loop {
             let source = &peers[&key].source;
-            let depth = (source.meter.rate(now) * DEPTH.as_secs_f64()) as u64;
-            let room = depth
-                .max(MIN_PIECES * u64::from(self.lengths.full_piece_len()))
-                .saturating_sub(source.outstanding);
-            if room == 0 || source.requests.len() >= MAX_REQUESTS || self.have.is_complete() {
+            let room = depth.saturating_sub(source.outstanding());
+            if room == 0 || source.requests().len() >= MAX_REQUESTS || self.has_nothing_to_ask() {
                 return asks;
             }
-            if let Some(credits) = self.grant_credits(now, peers, key, room) {
+            if let Some(credits) = self.grant_credits(now, peers, availability, key, room) {
                 asks.push(credits);
                 continue;
             }
-            let Some(target) = self.pick(peers, key, rng) else { return asks };
+            let Some(target) = self.pick(peers, availability, key, rng) else { return asks };
             let id = self.request(now, peers, key, Some(target.clone()));
             asks.push(Ask::Blocks { id, target });
         }
     }
 
+    fn has_nothing_to_ask(&self) -> bool {
+        self.open.is_empty() && self.untouched.is_empty()
+    }
+
     /// Lets an origin choose, as long as there are pieces that only origins have: of its own class, and when that is
     /// used up, of the class in which most is left, so that a slow or mute origin doesn't decide.
-    fn grant_credits(&mut self, now: Instant, peers: &mut Peers, key: Handle, room: u64) -> Option<Ask> {
-        let (own, modulus) = self.class_of(key)?;
+    fn grant_credits(
+        &mut self,
+        now: Instant,
+        peers: &mut Peers,
+        availability: &Availability,
+        key: Handle,
+        room: u64,
+    ) -> Option<Ask> {
+        let own = self.place_among_origins(key)?;
         let source = &peers[&key].source;
         if source.refusals >= MAX_REFUSALS || now < source.credit_pause {
             return None;
         }
-        let most = room.div_ceil(u64::from(self.lengths.full_piece_len())).min(MAX_REQUESTS as u64) as usize;
-        let granted = source.credits();
-        let own_left = self.unspread(own, modulus).skip(granted).take(most).count();
-        let (residue, credits) = match own_left {
-            0 => self.borrow_class(peers, own, modulus, granted, most)?,
-            left => (own, left),
+        let mut unspread = self.untouched.clone();
+        unspread.keep(availability.unspread());
+        let left = |class: usize| {
+            let mut left = unspread.clone();
+            left.keep(&self.classes[class]);
+            left.count() as usize
         };
-        let first = source.next_id;
+        let granted = source.credits();
+        // Beyond what the class's own origin owes, which is of that class or nobody knows of which.
+        let beyond = |class: usize| {
+            let owed = if class == own { 0 } else { peers[&self.origins[class]].source.credits() };
+            left(class).saturating_sub(granted + owed)
+        };
+        let (credits, class) = match beyond(own) {
+            0 => (0..self.origins.len()).filter(|&class| class != own).map(|c| (beyond(c), c)).max()?,
+            credits => (credits, own),
+        };
+        let most = room.div_ceil(u64::from(self.lengths.full_piece_len())).min(MAX_REQUESTS as u64);
+        let credits = credits.min(most as usize);
+        if credits == 0 {
+            return None;
+        }
+        let first = peers[&key].source.next_id();
         for _ in 0..credits {
             self.request(now, peers, key, None);
         }
         Some(Ask::Any {
             id: first,
             credits: credits as u64,
-            residue: residue.into(),
-            modulus: modulus.into(),
+            residue: class as u64,
+            modulus: self.origins.len() as u64,
         })
     }
 
-    /// Untouched pieces of a class that only origins have.
-    fn unspread(&self, residue: u32, modulus: u32) -> impl Iterator<Item = PieceIndex> + '_ {
-        self.lengths.pieces().filter(move |piece| {
-            piece.get() % modulus == residue
-                && self.relays[piece.as_usize()] == 0
-                && self.is_untouched(*piece)
-        })
-    }
-
-    /// The class of another origin in which most is left beyond what that one owes, and how many credits it is good for.
-    fn borrow_class(
-        &self,
-        peers: &Peers,
-        own: u32,
-        modulus: u32,
-        granted: usize,
-        most: usize,
-    ) -> Option<(u32, usize)> {
-        let others = (0..modulus).filter(|&residue| residue != own).map(|residue| {
-            let owed = peers[&self.origins[residue as usize]].source.credits();
-            (self.unspread(residue, modulus).count().saturating_sub(owed + granted), residue)
-        });
-        let (left, residue) = others.max()?;
-        (left > 0).then(|| (residue, left.min(most)))
-    }
-
-    /// Which class of pieces an origin chooses from; `None` for other peers.
-    fn class_of(&self, key: Handle) -> Option<(u32, u32)> {
-        let residue = self.origins.iter().position(|&origin| origin == key)?;
-        Some((residue as u32, self.origins.len() as u32))
+    /// Its class is that of the same place; `None` for other peers.
+    fn place_among_origins(&self, key: Handle) -> Option<usize> {
+        self.origins.iter().position(|&origin| origin == key)
     }
 
     /// What to ask a source for in particular: the rest of a piece that was begun, or else the rarest.
-    fn pick(&self, peers: &Peers, key: Handle, rng: &mut Rng) -> Option<Target> {
+    fn pick(&self, peers: &Peers, availability: &Availability, key: Handle, rng: &mut Rng) -> Option<Target> {
         let peer = &peers[&key];
         let Announced::Known(offered) = &peer.pieces else { return None };
-        let begun = self.partial.iter().filter(|(piece, _)| offered.get(**piece));
-        for (&piece, partial) in begun {
-            if let Some(first) = partial.blocks.iter().position(|&block| block == Block::Asked(0)) {
-                let free =
-                    partial.blocks[first..].iter().take_while(|&&block| block == Block::Asked(0)).count();
-                return Some(Target { piece, blocks: first as u32..(first + free) as u32 });
+        if let Some(&piece) = self.open.iter().find(|piece| offered.get(**piece)) {
+            let blocks = &self.partial[&piece].blocks;
+            let first =
+                blocks.iter().position(|&block| block == FREE).expect("an open piece has free blocks");
+            let free = blocks[first..].iter().take_while(|&&block| block == FREE).count();
+            return Some(Target { piece, blocks: first as u32..(first + free) as u32 });
+        }
+        let mut wanted = self.untouched.clone();
+        wanted.keep(offered);
+        if let Some(place) = self.place_among_origins(key) {
+            if peer.source.refusals < MAX_REFUSALS && self.has_unspread(availability, place) {
+                return None;
             }
+            wanted.remove(&self.left_to_origins(peers, availability));
         }
-        // What an origin will choose by itself must not be asked of it, nor of another origin.
-        let own_choice: Vec<bool> = self
-            .origins
-            .iter()
-            .map(|&origin| {
-                peers[&origin].source.credits() > 0 || peers[&origin].source.refusals < MAX_REFUSALS
-            })
-            .collect();
-        let is_chosen_by_origin = |piece: PieceIndex| {
-            peer.began_complete
-                && self.relays[piece.as_usize()] == 0
-                && own_choice[(piece.get() % own_choice.len() as u32) as usize]
-        };
-        let still_choosing = peer.source.refusals < MAX_REFUSALS && self.any_unspread(key);
-        if still_choosing {
-            return None;
-        }
-        let piece = picker::rarest(offered, &self.copies, rng, |piece| {
-            self.is_untouched(piece) && !is_chosen_by_origin(piece)
-        })?;
+        let piece = picker::rarest(&wanted, availability, rng)?;
         Some(Target { piece, blocks: 0..block_count(&self.lengths, piece) })
     }
 
     /// Whether an origin has pieces of its class left that nobody relays yet.
-    fn any_unspread(&self, key: Handle) -> bool {
-        let Some((residue, modulus)) = self.class_of(key) else { return false };
-        self.lengths.pieces().any(|piece| {
-            piece.get() % modulus == residue && self.relays[piece.as_usize()] == 0 && !self.have.get(piece)
-        })
+    fn has_unspread(&self, availability: &Availability, place: usize) -> bool {
+        let mut unspread = availability.unspread().clone();
+        unspread.keep(&self.classes[place]);
+        unspread.remove(&self.have);
+        !unspread.is_empty()
     }
 
-    fn is_untouched(&self, piece: PieceIndex) -> bool {
-        !self.have.get(piece) && !self.partial.contains_key(&piece)
+    /// What origins will choose by themselves: that must not be asked of them, nor of another origin.
+    fn left_to_origins(&self, peers: &Peers, availability: &Availability) -> Bitfield {
+        let mut chosen = Bitfield::new(&self.lengths);
+        for (origin, class) in self.origins.iter().zip(&self.classes) {
+            let source = &peers[origin].source;
+            if source.credits() > 0 || source.refusals < MAX_REFUSALS {
+                chosen.add(class);
+            }
+        }
+        chosen.keep(availability.unspread());
+        chosen
     }
 
     /// Enters a request in the books and gives its name.
@@ -303,20 +301,13 @@ impl Download {
             Some(target) => self.mark(target),
             None => u64::from(self.lengths.full_piece_len()),
         };
-        let source = &mut peers.get_mut(&key).expect("only peers are asked").source;
-        if source.requests.is_empty() {
-            source.active = now;
-        }
-        let id = source.next_id;
-        source.next_id += 1;
-        source.outstanding += bytes;
-        source.requests.push_back(Request { id, target, bytes });
-        id
+        peers.get_mut(&key).expect("only peers are asked").source.push(now, target, bytes)
     }
 
     /// Marks blocks as under way once more, and counts their bytes.
     fn mark(&mut self, target: &Target) -> u64 {
         let lengths = self.lengths;
+        self.untouched.clear(target.piece);
         let partial =
             self.partial.entry(target.piece).or_insert_with(|| Partial::new(&lengths, target.piece));
         for block in &mut partial.blocks[target.blocks.start as usize..target.blocks.end as usize] {
@@ -324,6 +315,7 @@ impl Download {
                 *requests += 1;
             }
         }
+        self.note_free_blocks(target.piece);
         target.blocks.clone().map(|block| u64::from(block_len(&lengths, target.piece, block))).sum()
     }
 
@@ -336,8 +328,18 @@ impl Download {
                 *requests = requests.saturating_sub(1);
             }
         }
-        if partial.blocks.iter().all(|&block| block == Block::Asked(0)) {
+        if partial.blocks.iter().all(|&block| block == FREE) {
             self.partial.remove(&target.piece);
+            self.untouched.set(target.piece);
+        }
+        self.note_free_blocks(target.piece);
+    }
+
+    fn note_free_blocks(&mut self, piece: PieceIndex) {
+        if self.partial.get(&piece).is_some_and(|partial| partial.blocks.contains(&FREE)) {
+            self.open.insert(piece);
+        } else {
+            self.open.remove(&piece);
         }
     }
 
@@ -368,13 +370,18 @@ impl Download {
             self.duplicate_bytes += data.len() as u64;
             return Arrival::Duplicate;
         }
+        let was_free = partial.blocks[block as usize] == FREE;
         partial.blocks[block as usize] = Block::Arrived;
         let offset = block as usize * BLOCK_LEN as usize;
         partial.data[offset..offset + data.len()].copy_from_slice(data);
         if !partial.givers.contains(&key) {
             partial.givers.push(key);
         }
-        if partial.blocks.iter().any(|&block| block != Block::Arrived) {
+        let is_whole = partial.blocks.iter().all(|&block| block == Block::Arrived);
+        if was_free {
+            self.note_free_blocks(piece);
+        }
+        if !is_whole {
             return Arrival::Partial;
         }
         let partial = self.partial.remove(&piece).expect("just seen");
@@ -396,39 +403,25 @@ impl Download {
         let source = &mut peers.get_mut(&key).expect("only peers send").source;
         source.meter.add(now, len);
         source.active = now;
-        let Some(index) = source.requests.iter().position(|request| request.id == id) else {
-            return false;
-        };
-        if source.requests[index].target.is_none() {
+        let Some(index) = source.position(id) else { return false };
+        if source.requests()[index].target.is_none() {
             // The source has chosen.
             source.refusals = 0;
             let target = Target { piece, blocks: 0..block_count(&self.lengths, piece) };
-            let bytes = u64::from(self.lengths.piece_len(piece));
-            source.outstanding = source.outstanding + bytes - source.requests[index].bytes;
-            source.requests[index].bytes = bytes;
-            source.requests[index].target = Some(target.clone());
+            source.bind(index, target.clone(), u64::from(self.lengths.piece_len(piece)));
             if !self.have.get(piece) {
                 self.mark(&target);
             }
         }
-        let request = &mut source.requests[index];
-        let target = request.target.as_mut().expect("chosen by now");
+        let source = &mut peers.get_mut(&key).expect("just seen").source;
+        let target = source.requests()[index].target.as_ref().expect("chosen by now");
         if target.piece != piece || !target.blocks.contains(&block) {
             return false;
         }
         // Blocks come in order; those that were skipped will not come under this request.
         let skipped = target.blocks.start..block;
-        target.blocks.start = block + 1;
-        let settled =
-            len + skipped.clone().map(|b| u64::from(block_len(&self.lengths, piece, b))).sum::<u64>();
-        let settled = settled.min(request.bytes);
-        request.bytes -= settled;
-        source.outstanding -= settled;
-        let is_over = target.blocks.is_empty();
-        if is_over {
-            let request = source.requests.remove(index).expect("just seen");
-            source.outstanding -= request.bytes;
-        }
+        let lost: u64 = skipped.clone().map(|b| u64::from(block_len(&self.lengths, piece, b))).sum();
+        source.settle(index, block + 1, len + lost);
         if !skipped.is_empty() {
             self.release(&Request { id, target: Some(Target { piece, blocks: skipped }), bytes: 0 });
         }
@@ -444,15 +437,16 @@ impl Download {
     /// Forgets what has arrived of a piece, and takes back what is under way of it.
     pub fn give_up(&mut self, peers: &mut Peers, piece: PieceIndex) -> Vec<(Handle, Ask)> {
         self.partial.remove(&piece);
+        self.open.remove(&piece);
+        if !self.have.get(piece) {
+            self.untouched.set(piece);
+        }
         let mut cancels = Vec::new();
         for (&key, peer) in peers.iter_mut() {
-            let source = &mut peer.source;
             let is_for =
                 |request: &Request| request.target.as_ref().is_some_and(|target| target.piece == piece);
-            while let Some(index) = source.requests.iter().position(is_for) {
-                let request = source.requests.remove(index).expect("just found");
-                source.outstanding -= request.bytes;
-                cancels.push((key, Ask::Cancel { id: request.id }));
+            while let Some(index) = peer.source.requests().iter().position(is_for) {
+                cancels.push((key, Ask::Cancel { id: peer.source.take(index).id }));
             }
         }
         cancels
@@ -460,60 +454,38 @@ impl Download {
 
     /// All is there: takes back whatever is still under way.
     pub fn give_up_all(&mut self, peers: &mut Peers) -> Vec<(Handle, Ask)> {
-        let mut cancels = Vec::new();
-        for (&key, peer) in peers.iter_mut() {
-            peer.source.outstanding = 0;
-            cancels
-                .extend(peer.source.requests.drain(..).map(|request| (key, Ask::Cancel { id: request.id })));
-        }
-        cancels
+        let taken = peers.iter_mut().flat_map(|(&key, peer)| {
+            peer.source.take_all().into_iter().map(move |request| (key, Ask::Cancel { id: request.id }))
+        });
+        taken.collect()
     }
 
     /// A source gives back `credits` credits.
     pub fn on_none(&mut self, now: Instant, peers: &mut Peers, key: Handle, first: u64, credits: u64) {
-        let piece_len = f64::from(self.lengths.full_piece_len());
         let source = &mut peers.get_mut(&key).expect("only peers answer").source;
-        let range = first..first.saturating_add(credits);
-        let before = source.requests.len();
-        let is_returned = |request: &Request| range.contains(&request.id) && request.target.is_none();
-        let bytes: u64 = source.requests.iter().filter(|r| is_returned(r)).map(|r| r.bytes).sum();
-        source.requests.retain(|request| !is_returned(request));
-        source.outstanding -= bytes;
-        if source.requests.len() < before {
+        if source.take_credits(first..first.saturating_add(credits)) > 0 {
             source.refusals += 1;
             // What it has just sent to others takes as long to spread as a piece takes from it.
-            let piece_time = Duration::from_secs_f64(piece_len / source.meter.rate(now).max(1.0));
-            source.credit_pause = now + piece_time.clamp(CREDIT_PAUSE, MAX_CREDIT_PAUSE);
+            let rate = source.meter.rate(now);
+            let piece_time = f64::from(self.lengths.full_piece_len()) / rate;
+            let pause = if rate < 1.0 { CREDIT_PAUSE } else { Duration::from_secs_f64(piece_time) };
+            source.credit_pause = now + pause.clamp(CREDIT_PAUSE, MAX_CREDIT_PAUSE);
         }
     }
 
-    /// A source will not serve a request.
-    pub fn on_reject(&mut self, peers: &mut Peers, key: Handle, id: u64) {
+    /// A source will not serve a request: it is over. What had been asked for, if it was anything in particular.
+    pub fn on_reject(&mut self, peers: &mut Peers, key: Handle, id: u64) -> Option<Target> {
         let source = &mut peers.get_mut(&key).expect("only peers answer").source;
-        if let Some(index) = source.requests.iter().position(|request| request.id == id) {
-            let request = source.requests.remove(index).expect("just found");
-            source.outstanding -= request.bytes;
-            self.release(&request);
-            self.unlist(peers, key, &request);
-        }
-    }
-
-    /// What a peer doesn't serve it doesn't have, whatever it says: it isn't asked for that again.
-    fn unlist(&mut self, peers: &mut Peers, key: Handle, request: &Request) {
-        let (Some(target), Some(peer)) = (&request.target, peers.get_mut(&key)) else { return };
-        if let Announced::Known(pieces) = &mut peer.pieces
-            && pieces.clear(target.piece)
-        {
-            self.copies[target.piece.as_usize()] -= 1;
-            self.relays[target.piece.as_usize()] -= u32::from(!peer.began_complete);
-        }
+        let request = source.take(source.position(id)?);
+        self.release(&request);
+        request.target
     }
 
     /// For a source that has nothing to do for us: takes over the last request of the slowest one, if that brings it
     /// much sooner. A request that another source is in the middle of is doubled instead, and only after silence.
     pub fn steal(&mut self, now: Instant, peers: &mut Peers, thief: Handle) -> Vec<(Handle, Ask)> {
         let thief_peer = &peers[&thief];
-        if !thief_peer.source.requests.is_empty() {
+        if !thief_peer.source.requests().is_empty() {
             return Vec::new();
         }
         let typical = peers.values().map(|peer| peer.source.meter.rate(now)).fold(0.0, f64::max).max(1.0);
@@ -524,10 +496,10 @@ impl Download {
         };
         let candidates = peers.iter().filter(|(key, _)| **key != thief).filter_map(|(&key, peer)| {
             let rate = peer.source.meter.rate(now).max(1.0);
-            let eta = peer.source.outstanding as f64 / rate;
+            let eta = peer.source.outstanding() as f64 / rate;
             let is_silent = now.since(peer.source.active) >= SILENCE;
             let is_sole = |target: &Target| self.under_way(target) <= 1;
-            let request = peer.source.requests.iter().enumerate().rev().find(|(index, request)| {
+            let request = peer.source.requests().iter().enumerate().rev().find(|(index, request)| {
                 let Some(target) = &request.target else { return false };
                 thief_peer.has(target.piece) && is_sole(target) && (*index > 0 || is_silent)
             });
@@ -538,12 +510,10 @@ impl Download {
             return Vec::new();
         };
         let source = &mut peers.get_mut(&victim).expect("just seen").source;
-        let request = source.requests[index].clone();
-        let target = request.target.clone().expect("credits aren't stolen");
+        let target = source.requests()[index].target.clone().expect("credits aren't stolen");
         let mut asks = Vec::new();
         if index > 0 {
-            source.requests.remove(index);
-            source.outstanding -= request.bytes;
+            let request = source.take(index);
             self.release(&request);
             asks.push((victim, Ask::Cancel { id: request.id }));
         }
@@ -565,11 +535,10 @@ impl Download {
     /// Gives up all requests to a source that has been silent for so long that something must have gone wrong.
     pub fn unstall(&mut self, now: Instant, peers: &mut Peers, key: Handle) -> Vec<Ask> {
         let source = &mut peers.get_mut(&key).expect("only peers stall").source;
-        if source.requests.is_empty() || now.since(source.active) < STALL {
+        if source.requests().is_empty() || now.since(source.active) < STALL {
             return Vec::new();
         }
-        let requests = std::mem::take(&mut source.requests);
-        source.outstanding = 0;
+        let requests = source.take_all();
         source.active = now;
         // What it was to choose by itself may be asked of others now.
         source.refusals = MAX_REFUSALS;
@@ -582,7 +551,7 @@ impl Partial {
     fn new(lengths: &Lengths, piece: PieceIndex) -> Partial {
         Partial {
             data: vec![0; lengths.piece_len(piece) as usize],
-            blocks: vec![Block::Asked(0); block_count(lengths, piece) as usize],
+            blocks: vec![FREE; block_count(lengths, piece) as usize],
             givers: Vec::new(),
         }
     }

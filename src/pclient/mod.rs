@@ -6,13 +6,14 @@
 //! |---|---|
 //! | the four blocking calls | [`client`] |
 //! | connections, tracker, all swarms of a node | [`node`], [`book`] |
-//! | one file and its peers | [`swarm`], [`peer`], `conduct`, `haves` |
+//! | one file and its peers | [`swarm`], [`peer`], [`availability`], `conduct`, `haves` |
 //! | the receiver's half: what to ask of whom | [`download`], [`picker`], [`rate`] |
 //! | the sender's half: whom to serve with what | [`upload`] |
 //! | pieces, their hashes, the proof of the size | [`pieces`], [`manifest`], [`manifest_fetch`], [`size_proof`] |
 //! | where the bytes lie | [`storage`] |
 //! | what peers say to each other | [`message`] |
 
+pub mod availability;
 pub mod book;
 pub mod client;
 mod conduct;
@@ -30,7 +31,6 @@ pub mod size_proof;
 pub mod storage;
 pub mod swarm;
 mod tree;
-mod unsent;
 pub mod upload;
 
 pub use client::PClient;

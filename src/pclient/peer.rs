@@ -55,14 +55,6 @@ impl Peer {
         matches!(&self.pieces, Announced::Known(pieces) if pieces.get(piece))
     }
 
-    /// Whether it has all pieces.
-    pub fn is_complete(&self) -> bool {
-        match &self.pieces {
-            Announced::Known(pieces) => pieces.is_complete(),
-            Announced::Early { complete, .. } => *complete,
-        }
-    }
-
     /// How many pieces it has.
     pub fn piece_count(&self) -> u32 {
         match &self.pieces {
@@ -131,16 +123,17 @@ impl Announced {
 /// What a peer gives us: the receiver's side.
 #[derive(Debug)]
 pub struct Source {
-    /// Requests under way, in the order in which they were made.
-    pub requests: VecDeque<Request>,
+    /// Requests under way, in the order in which they were made, which is that of their names.
+    requests: VecDeque<Request>,
     /// Bytes of those.
-    pub outstanding: u64,
+    outstanding: u64,
+    /// How many of those leave the choice to the source, and it has not chosen yet.
+    credits: usize,
+    next_id: u64,
     /// What it delivers.
     pub meter: RateMeter,
     /// When it last delivered, or when it was first asked after nothing was under way.
     pub active: Instant,
-    /// The next request's name.
-    pub next_id: u64,
     /// How often in a row it gave credits back.
     pub refusals: u32,
     /// Not before then will it get credits again.
@@ -152,17 +145,99 @@ impl Source {
         Source {
             requests: VecDeque::new(),
             outstanding: 0,
+            credits: 0,
+            next_id: 0,
             meter: RateMeter::new(now),
             active: now,
-            next_id: 0,
             refusals: 0,
             credit_pause: now,
         }
     }
 
+    /// Requests under way, in the order in which they were made.
+    pub fn requests(&self) -> &VecDeque<Request> {
+        &self.requests
+    }
+
+    /// Bytes under way.
+    pub fn outstanding(&self) -> u64 {
+        self.outstanding
+    }
+
     /// How many requests of its own choice it still owes.
     pub fn credits(&self) -> usize {
-        self.requests.iter().filter(|request| request.target.is_none()).count()
+        self.credits
+    }
+
+    /// Enters a request for `bytes` B and gives its name.
+    pub fn push(&mut self, now: Instant, target: Option<Target>, bytes: u64) -> u64 {
+        if self.requests.is_empty() {
+            self.active = now;
+        }
+        let id = self.next_id;
+        self.next_id += 1;
+        self.outstanding += bytes;
+        self.credits += usize::from(target.is_none());
+        self.requests.push_back(Request { id, target, bytes });
+        id
+    }
+
+    /// The name of the next request.
+    pub fn next_id(&self) -> u64 {
+        self.next_id
+    }
+
+    /// Where the request `id` stands.
+    pub fn position(&self, id: u64) -> Option<usize> {
+        self.requests.binary_search_by_key(&id, |request| request.id).ok()
+    }
+
+    /// The source has chosen what it sends for a credit.
+    pub fn bind(&mut self, index: usize, target: Target, bytes: u64) {
+        let request = &mut self.requests[index];
+        self.credits -= usize::from(request.target.is_none());
+        self.outstanding = self.outstanding + bytes - request.bytes;
+        request.bytes = bytes;
+        request.target = Some(target);
+    }
+
+    /// `bytes` B of a request have come, or won't: those of its blocks before `next`. Ends it with its last block.
+    pub fn settle(&mut self, index: usize, next: u32, bytes: u64) {
+        let request = &mut self.requests[index];
+        let settled = bytes.min(request.bytes);
+        request.bytes -= settled;
+        self.outstanding -= settled;
+        let target = request.target.as_mut().expect("bound before it is delivered");
+        target.blocks.start = next;
+        if target.blocks.is_empty() {
+            self.take(index);
+        }
+    }
+
+    /// Takes a request out.
+    pub fn take(&mut self, index: usize) -> Request {
+        let request = self.requests.remove(index).expect("the index of a request");
+        self.outstanding -= request.bytes;
+        self.credits -= usize::from(request.target.is_none());
+        request
+    }
+
+    /// Takes the credits of these names out; how many there were.
+    pub fn take_credits(&mut self, ids: Range<u64>) -> usize {
+        let is_returned = |request: &Request| request.target.is_none() && ids.contains(&request.id);
+        let returned = self.requests.iter().filter(|request| is_returned(request));
+        let (count, bytes) =
+            returned.fold((0, 0), |(count, bytes), request| (count + 1, bytes + request.bytes));
+        self.requests.retain(|request| !is_returned(request));
+        self.credits -= count;
+        self.outstanding -= bytes;
+        count
+    }
+
+    /// Takes all requests out.
+    pub fn take_all(&mut self) -> VecDeque<Request> {
+        (self.outstanding, self.credits) = (0, 0);
+        std::mem::take(&mut self.requests)
     }
 }
 
@@ -193,7 +268,7 @@ pub struct Queue {
     pub wanted: VecDeque<Wanted>,
     /// The request being served: its name and what is left of it.
     pub serving: Option<(u64, Target)>,
-    /// Pieces given to it that it has not announced yet.
+    /// Pieces given to it, or on their way, that it has not announced yet.
     pub given: BTreeSet<PieceIndex>,
     /// Of the pieces that it was the first to get, those that nobody else has announced.
     pub unspread: u32,

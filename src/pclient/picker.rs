@@ -2,58 +2,49 @@
 //!
 //! A pure choice: what has been asked for already, and how much to ask for, is not its business.
 
+use super::availability::Availability;
 use super::pieces::{Bitfield, PieceIndex};
 use crate::rand::Rng;
 
-/// The rarest piece of `offered` that `is_wanted`, one of them at random if several are equally rare.
-///
-/// `copies` counts, for each piece, the peers that have it.
-pub fn rarest(
-    offered: &Bitfield,
-    copies: &[u32],
-    rng: &mut Rng,
-    mut is_wanted: impl FnMut(PieceIndex) -> bool,
-) -> Option<PieceIndex> {
-    let mut best = None;
-    let mut rarity = u32::MAX;
-    let mut ties = 0;
-    for piece in offered.iter() {
-        let count = copies[piece.as_usize()];
-        if count > rarity || !is_wanted(piece) {
-            continue;
-        }
-        if count < rarity {
-            rarity = count;
-            ties = 0;
-        }
-        ties += 1;
-        // The n-th of equals replaces the choice with probability 1/n: each is equally likely in the end.
-        if rng.below(ties) == 0 {
-            best = Some(piece);
-        }
+/// The rarest of the `wanted` pieces, one of them at random if several are equally rare.
+pub fn rarest(wanted: &Bitfield, availability: &Availability, rng: &mut Rng) -> Option<PieceIndex> {
+    if wanted.is_empty() {
+        return None;
     }
-    best
+    availability.by_rarity().filter(|group| !group.is_empty()).find_map(|group| {
+        let mut ties = group.clone();
+        ties.keep(wanted);
+        ties.draw(rng)
+    })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::pclient::peer::Peer;
     use crate::pclient::pieces::Lengths;
+    use crate::time::Instant;
 
     #[test]
     fn takes_the_rarest_and_breaks_ties_evenly() {
         let lengths = Lengths::new(6 * 4_096, 12).unwrap();
-        let mut offered = Bitfield::full(&lengths);
-        offered.clear(lengths.piece(0).unwrap());
-        let copies = [0, 3, 1, 1, 2, 1];
+        let piece = |index| lengths.piece(index).unwrap();
+        let peer = Peer::new("10.0.0.1:1".parse().unwrap(), 1, Instant::ORIGIN);
+        let mut availability = Availability::new(lengths);
+        for (index, copies) in [0, 3, 1, 1, 2, 1].into_iter().enumerate() {
+            (0..copies).for_each(|_| availability.count(&peer, piece(index as u64)));
+        }
+        let mut wanted = Bitfield::full(&lengths);
+        for index in [0, 5] {
+            wanted.clear(piece(index));
+        }
         let mut rng = Rng::from_seed(1);
         let mut chosen = [0; 6];
         for _ in 0..3_000 {
-            let piece = rarest(&offered, &copies, &mut rng, |piece| piece.get() != 5).unwrap();
-            chosen[piece.as_usize()] += 1;
+            chosen[rarest(&wanted, &availability, &mut rng).unwrap().as_usize()] += 1;
         }
         assert_eq!((chosen[2] + chosen[3], chosen[5]), (3_000, 0));
         assert!((1_350..1_650).contains(&chosen[2]), "{chosen:?}");
-        assert_eq!(rarest(&offered, &copies, &mut rng, |_| false), None);
+        assert_eq!(rarest(&Bitfield::new(&lengths), &availability, &mut rng), None);
     }
 }

@@ -8,6 +8,7 @@ mod serve;
 
 use std::net::SocketAddr;
 
+use super::availability::Availability;
 use super::conduct::Conduct;
 use super::download::{Download, Peers};
 use super::haves::HaveSchedule;
@@ -56,7 +57,15 @@ pub struct Progress {
 struct Content {
     manifest: Manifest,
     storage: Box<dyn Storage>,
+    availability: Availability,
     upload: Upload,
+}
+
+impl Content {
+    fn new(manifest: Manifest, storage: Box<dyn Storage>) -> Content {
+        let lengths = manifest.lengths();
+        Content { manifest, storage, availability: Availability::new(lengths), upload: Upload::new(lengths) }
+    }
 }
 
 /// One file at one node.
@@ -93,8 +102,7 @@ impl Swarm {
     ) -> Swarm {
         let mut swarm = Swarm::new(number, manifest.fid(), rng, now);
         swarm.name = name;
-        let upload = Upload::new(manifest.lengths());
-        swarm.content = Some(Content { manifest, storage, upload });
+        swarm.content = Some(Content::new(manifest, storage));
         swarm
     }
 
@@ -190,7 +198,7 @@ impl Swarm {
     /// Whether this peer owes us something, so that its silence matters.
     pub fn expects(&self, key: Handle) -> bool {
         self.fetch.as_ref().is_some_and(|fetch| fetch.from == key)
-            || self.peers.get(&key).is_some_and(|peer| !peer.source.requests.is_empty())
+            || self.peers.get(&key).is_some_and(|peer| !peer.source.requests().is_empty())
     }
 
     /// `len` B of the content from `offset` on, if all of it is there.
@@ -287,8 +295,11 @@ impl Swarm {
             self.ban(now, key);
             return;
         }
+        if let Some(content) = &mut self.content {
+            content.availability.count_peer(peer);
+        }
         if let Some(download) = &mut self.download {
-            download.count_peer(&self.peers, key);
+            download.add_peer(&self.peers);
         }
     }
 
@@ -296,7 +307,8 @@ impl Swarm {
     pub fn remove_peer(&mut self, now: Instant, key: Handle) {
         let Some(peer) = self.peers.remove(&key) else { return };
         if let Some(content) = &mut self.content {
-            content.upload.remove_peer(key, &peer);
+            content.availability.discount_peer(&peer);
+            content.upload.remove_peer(&self.peers, &content.availability, key, &peer);
         }
         if let Some(download) = &mut self.download {
             download.remove_peer(&self.peers, key, peer);
@@ -338,7 +350,7 @@ impl Swarm {
             }
             Message::Cancel { id, .. } => {
                 if let Some(content) = &mut self.content {
-                    content.upload.cancel(&mut self.peers, key, id);
+                    content.upload.cancel(&mut self.peers, &content.availability, key, id);
                 }
             }
             Message::None { id, credits, .. } => {
@@ -347,11 +359,7 @@ impl Swarm {
                 }
                 self.refill(now, key);
             }
-            Message::Reject { id, .. } => {
-                if let Some(download) = &mut self.download {
-                    download.on_reject(&mut self.peers, key, id);
-                }
-            }
+            Message::Reject { id, .. } => self.on_reject(key, id),
             Message::Block { id, piece, block, data, .. } => {
                 self.on_block(now, key, id, (piece, block), data);
             }
@@ -387,9 +395,7 @@ impl Swarm {
             let Announced::Known(known) = &mut peer.pieces else { return };
             if known.set(piece) {
                 peer.haves.retain(|&have| have != piece);
-                if let Some(download) = &mut self.download {
-                    download.count_piece(peer, piece);
-                }
+                content.availability.count(peer, piece);
                 content.upload.on_announced(&mut self.peers, key, piece);
             }
         }

@@ -4,16 +4,18 @@
 //! transmission starts: the least sent, ties at random. One piece goes to one peer at a time, so that the first whole
 //! copies exist early; a source serves whoever has the fewest unspread pieces, a relay whoever has the fewest pieces.
 
+use super::availability::Availability;
 use super::download::{Peers, block_count};
 use super::message::BLOCK_LEN;
-use super::peer::{Peer, Target, Wanted, What};
-use super::pieces::{Lengths, PieceIndex};
-use super::unsent::Unsent;
+use super::peer::{Announced, Peer, Target, Wanted, What};
+use super::pieces::{Bitfield, Lengths, PieceIndex};
 use crate::rand::Rng;
 use crate::rudp::Handle;
 
 /// Most requests that one peer may have waiting; more is an attack.
 const MAX_WANTED: usize = 2_000;
+/// So many random draws are tried for a piece of a class before all are looked through.
+const DRAWS: usize = 16;
 
 /// A block to be sent now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -48,10 +50,8 @@ pub enum Next {
 #[derive(Debug)]
 pub struct Upload {
     lengths: Lengths,
-    /// How often each piece was sent, or is being sent, by us.
-    sent: Vec<u32>,
-    /// The pieces that were never sent.
-    unsent: Unsent,
+    /// The pieces that nobody has, or is getting, from us.
+    unsent: Bitfield,
     /// Who got each piece first from us, until somebody else has announced it.
     first_to: Vec<Option<Handle>>,
     /// Whose piece is under way.
@@ -65,8 +65,7 @@ impl Upload {
         let count = lengths.piece_count() as usize;
         Upload {
             lengths,
-            sent: vec![0; count],
-            unsent: Unsent::all(&lengths),
+            unsent: Bitfield::full(&lengths),
             first_to: vec![None; count],
             current: None,
             turn: 0,
@@ -80,12 +79,12 @@ impl Upload {
     }
 
     /// Takes a request back.
-    pub fn cancel(&mut self, peers: &mut Peers, key: Handle, id: u64) {
+    pub fn cancel(&mut self, peers: &mut Peers, availability: &Availability, key: Handle, id: u64) {
         let Some(peer) = peers.get_mut(&key) else { return };
         peer.queue.wanted.retain(|wanted| wanted.id != id);
         if peer.queue.serving.as_ref().is_some_and(|(serving, _)| *serving == id) {
             let (_, target) = peer.queue.serving.take().expect("just seen");
-            self.unsend(peers, key, target.piece);
+            self.unsend(peers, availability, key, target.piece);
         }
     }
 
@@ -103,10 +102,11 @@ impl Upload {
         }
     }
 
-    /// A peer has left: what it was given and never announced counts as unsent.
-    pub fn remove_peer(&mut self, key: Handle, peer: &Peer) {
-        for &piece in &peer.queue.given {
-            self.discount(piece);
+    /// A peer has left, and its pieces are no longer counted: what only it had from us has to be sent once more.
+    pub fn remove_peer(&mut self, peers: &Peers, availability: &Availability, key: Handle, peer: &Peer) {
+        let given = peer.queue.given.iter().copied();
+        if let Announced::Known(pieces) = &peer.pieces {
+            pieces.iter().chain(given).for_each(|piece| self.restore(peers, availability, piece));
         }
         for first in self.first_to.iter_mut().filter(|first| **first == Some(key)) {
             *first = None;
@@ -116,24 +116,23 @@ impl Upload {
         }
     }
 
-    /// A piece that was on its way did not get there.
-    fn discount(&mut self, piece: PieceIndex) {
-        let sent = &mut self.sent[piece.as_usize()];
-        *sent = sent.saturating_sub(1);
-        if *sent == 0 {
-            self.unsent.insert(piece);
+    /// A piece did not get to a peer, or left with it: it is unsent, unless another has it or is getting it.
+    fn restore(&mut self, peers: &Peers, availability: &Availability, piece: PieceIndex) {
+        if availability.unspread().get(piece) && !peers.values().any(|peer| peer.queue.given.contains(&piece))
+        {
+            self.unsent.set(piece);
         }
     }
 
-    fn unsend(&mut self, peers: &mut Peers, key: Handle, piece: PieceIndex) {
+    fn unsend(&mut self, peers: &mut Peers, availability: &Availability, key: Handle, piece: PieceIndex) {
         let Some(peer) = peers.get_mut(&key) else { return };
-        if peer.queue.given.remove(&piece) {
-            self.discount(piece);
-        }
-        let Some(peer) = peers.get_mut(&key) else { return };
+        let was_given = peer.queue.given.remove(&piece);
         if self.first_to[piece.as_usize()] == Some(key) {
             self.first_to[piece.as_usize()] = None;
             peer.queue.unspread = peer.queue.unspread.saturating_sub(1);
+        }
+        if was_given {
+            self.restore(peers, availability, piece);
         }
     }
 
@@ -141,6 +140,7 @@ impl Upload {
     pub fn next(
         &mut self,
         peers: &mut Peers,
+        availability: &Availability,
         is_source: bool,
         rng: &mut Rng,
         may_go: impl Fn(Handle) -> bool,
@@ -163,16 +163,18 @@ impl Upload {
             let wanted = peer.queue.wanted.pop_front().expect("chosen because it wants something");
             match wanted.what {
                 What::Blocks(target) => self.start(peers, key, wanted.id, target),
-                What::Any { residue, modulus } => match self.never_sent(peers, key, residue, modulus, rng) {
-                    Some(piece) => {
-                        let blocks = 0..block_count(&self.lengths, piece);
-                        self.start(peers, key, wanted.id, Target { piece, blocks });
+                What::Any { residue, modulus } => {
+                    match self.choose_piece(peers, availability, key, (residue, modulus), rng) {
+                        Some(piece) => {
+                            let blocks = 0..block_count(&self.lengths, piece);
+                            self.start(peers, key, wanted.id, Target { piece, blocks });
+                        }
+                        None => {
+                            self.current = None;
+                            return Some(self.refuse(peers, key, wanted.id, (residue, modulus)));
+                        }
                     }
-                    None => {
-                        self.current = None;
-                        return Some(self.refuse(peers, key, wanted.id, (residue, modulus)));
-                    }
-                },
+                }
             }
         }
     }
@@ -195,31 +197,36 @@ impl Upload {
         candidates.min_by_key(|(_, peer)| rank(peer)).map(|(&key, _)| key)
     }
 
-    /// A piece of a class that was never sent and that nobody relays.
-    fn never_sent(
+    /// A piece of the class `residue` (mod `modulus`) that was never sent and that nobody relays.
+    fn choose_piece(
         &self,
         peers: &Peers,
+        availability: &Availability,
         key: Handle,
-        residue: u32,
-        modulus: u32,
+        (residue, modulus): (u32, u32),
         rng: &mut Rng,
     ) -> Option<PieceIndex> {
-        let relayed = |piece| peers.values().any(|peer| !peer.began_complete && peer.has(piece));
-        self.unsent
-            .draw(rng, |piece| piece.get() % modulus == residue && !peers[&key].has(piece) && !relayed(piece))
+        if self.unsent.is_empty() {
+            return None;
+        }
+        let mut choice = self.unsent.clone();
+        choice.keep(availability.unspread());
+        if let Announced::Known(pieces) = &peers[&key].pieces {
+            choice.remove(pieces);
+        }
+        let is_of_class = |piece: &PieceIndex| piece.get() % modulus == residue;
+        (0..DRAWS).find_map(|_| choice.draw(rng).filter(is_of_class)).or_else(|| {
+            let class: Vec<PieceIndex> = choice.iter().filter(is_of_class).collect();
+            (!class.is_empty()).then(|| class[rng.index(class.len())])
+        })
     }
 
     fn start(&mut self, peers: &mut Peers, key: Handle, id: u64, target: Target) {
         let piece = target.piece;
         let peer = peers.get_mut(&key).expect("only peers are served");
-        if peer.queue.given.insert(piece) {
-            let sent = &mut self.sent[piece.as_usize()];
-            *sent += 1;
-            if *sent == 1 {
-                self.unsent.remove(piece);
-                self.first_to[piece.as_usize()] = Some(key);
-                peer.queue.unspread += 1;
-            }
+        if peer.queue.given.insert(piece) && self.unsent.clear(piece) {
+            self.first_to[piece.as_usize()] = Some(key);
+            peer.queue.unspread += 1;
         }
         peer.queue.serving = Some((id, target));
     }
@@ -245,13 +252,12 @@ pub const MAX_BLOCK_MESSAGE: usize = BLOCK_LEN as usize + 32;
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::pclient::peer::Announced;
-    use crate::pclient::pieces::Bitfield;
     use crate::time::Instant;
 
     /// A source of `pieces` pieces of one block each, and the peers that want them.
     struct Table {
         upload: Upload,
+        availability: Availability,
         peers: Peers,
         rng: Rng,
     }
@@ -259,8 +265,12 @@ mod tests {
     impl Table {
         fn new(pieces: u64, peers: u64) -> Table {
             let lengths = Lengths::new(pieces * 4_096, 12).unwrap();
-            let mut table =
-                Table { upload: Upload::new(lengths), peers: Peers::new(), rng: Rng::from_seed(1) };
+            let mut table = Table {
+                upload: Upload::new(lengths),
+                availability: Availability::new(lengths),
+                peers: Peers::new(),
+                rng: Rng::from_seed(1),
+            };
             for key in 0..peers {
                 let remote = format!("10.0.0.{key}:1").parse().unwrap();
                 let mut peer = Peer::new(remote, key, Instant::ORIGIN);
@@ -278,7 +288,11 @@ mod tests {
         }
 
         fn next(&mut self) -> Option<Next> {
-            self.upload.next(&mut self.peers, true, &mut self.rng, |_| true)
+            self.next_for(|_| true)
+        }
+
+        fn next_for(&mut self, may_go: impl Fn(Handle) -> bool) -> Option<Next> {
+            self.upload.next(&mut self.peers, &self.availability, true, &mut self.rng, may_go)
         }
 
         fn serves(&mut self) -> (Handle, PieceIndex) {
@@ -288,11 +302,19 @@ mod tests {
             }
         }
 
+        fn leaves(&mut self, key: Handle) {
+            let peer = self.peers.remove(&key).unwrap();
+            self.availability.discount_peer(&peer);
+            self.upload.remove_peer(&self.peers, &self.availability, key, &peer);
+        }
+
         fn announces(&mut self, key: u64, piece: PieceIndex) {
             let handle = Handle::for_test(key);
-            if let Announced::Known(pieces) = &mut self.peers.get_mut(&handle).unwrap().pieces {
+            let peer = self.peers.get_mut(&handle).unwrap();
+            if let Announced::Known(pieces) = &mut peer.pieces {
                 pieces.set(piece);
             }
+            self.availability.count(peer, piece);
             self.upload.on_announced(&mut self.peers, handle, piece);
         }
     }
@@ -330,10 +352,26 @@ mod tests {
         table.wants_any(0, 0..1);
         table.wants_any(1, 0..1);
         let (to, piece) = table.serves();
-        let peer = table.peers.remove(&to).unwrap();
-        table.upload.remove_peer(to, &peer);
+        table.leaves(to);
         let (other, again) = table.serves();
         assert!(other != to && again == piece);
+    }
+
+    #[test]
+    fn what_left_with_the_only_one_who_had_it_counts_as_unsent() {
+        let mut table = Table::new(1, 3);
+        let served = |table: &mut Table, key| {
+            table.wants_any(key, 0..1);
+            let (to, piece) = table.serves();
+            assert_eq!(to, Handle::for_test(key));
+            table.announces(key, piece);
+        };
+        served(&mut table, 0);
+        table.leaves(Handle::for_test(0));
+        served(&mut table, 1);
+        // As long as somebody has it, it is for that one to relay.
+        table.wants_any(2, 0..1);
+        assert!(matches!(table.next(), Some(Next::Refuse { .. })));
     }
 
     #[test]
@@ -343,7 +381,7 @@ mod tests {
         let handle = Handle::for_test(0);
         let wanted = Wanted { id: 7, what: What::Blocks(Target { piece, blocks: 0..1 }) };
         table.upload.want(table.peers.get_mut(&handle).unwrap(), wanted);
-        table.upload.cancel(&mut table.peers, handle, 7);
+        table.upload.cancel(&mut table.peers, &table.availability, handle, 7);
         assert_eq!(table.next(), None);
     }
 
@@ -353,9 +391,9 @@ mod tests {
         table.wants_any(0, 0..1);
         table.wants_any(1, 0..1);
         let only = Handle::for_test(1);
-        let next = table.upload.next(&mut table.peers, true, &mut table.rng, |key| key == only);
+        let next = table.next_for(|key| key == only);
         assert!(matches!(next, Some(Next::Block(serve)) if serve.to == only));
-        assert_eq!(table.upload.next(&mut table.peers, true, &mut table.rng, |key| key == only), None);
+        assert_eq!(table.next_for(|key| key == only), None);
     }
 
     #[test]

@@ -7,6 +7,7 @@ const PIECE: u64 = 4_096;
 /// A receiver of a file of `pieces` pieces, and the peers it knows.
 struct Table {
     download: Download,
+    availability: Availability,
     peers: Peers,
     rng: Rng,
     now: Instant,
@@ -16,7 +17,8 @@ impl Table {
     fn new(pieces: u64) -> Table {
         let lengths = Lengths::new(pieces * PIECE, 12).unwrap();
         let download = Download::new(lengths, Bitfield::new(&lengths));
-        Table { download, peers: Peers::new(), rng: Rng::from_seed(1), now: Instant::ORIGIN }
+        let availability = Availability::new(lengths);
+        Table { download, availability, peers: Peers::new(), rng: Rng::from_seed(1), now: Instant::ORIGIN }
     }
 
     fn peer(&mut self, key: u64, pieces: Bitfield, began_complete: bool) -> Handle {
@@ -25,8 +27,9 @@ impl Table {
         let mut peer = Peer::new(remote, key, self.now);
         peer.began_complete = began_complete;
         peer.pieces = Announced::Known(pieces);
+        self.availability.count_peer(&peer);
         self.peers.insert(handle, peer);
-        self.download.count_peer(&self.peers, handle);
+        self.download.add_peer(&self.peers);
         handle
     }
 
@@ -45,7 +48,7 @@ impl Table {
     }
 
     fn fill(&mut self, key: Handle) -> Vec<Ask> {
-        self.download.fill(self.now, &mut self.peers, key, &mut self.rng)
+        self.download.fill(self.now, &mut self.peers, &self.availability, key, &mut self.rng)
     }
 
     fn arrives(&mut self, from: Handle, id: u64, piece: u64) -> Arrival {
@@ -124,6 +127,7 @@ fn what_a_peer_owes_is_free_when_it_leaves() {
     assert_eq!(pieces(&table.fill(leaver)), [0, 1]);
     assert_eq!(table.fill(stayer), []);
     let gone = table.peers.remove(&leaver).unwrap();
+    table.availability.discount_peer(&gone);
     table.download.remove_peer(&table.peers, leaver, gone);
     assert_eq!(pieces(&table.fill(stayer)), [0, 1]);
 }

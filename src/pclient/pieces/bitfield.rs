@@ -1,6 +1,7 @@
 //! A set of pieces of one file, as a bit for each. No opinion about which to fetch.
 
 use super::{Lengths, PieceIndex};
+use crate::rand::Rng;
 
 /// A set of the pieces of one file. Takes one bit per piece of the file, however few are in it.
 ///
@@ -89,25 +90,37 @@ impl Bitfield {
         ones(self.words.iter().copied())
     }
 
-    /// The pieces of the file that are not in the set, ascending.
-    pub fn iter_missing(&self) -> impl Iterator<Item = PieceIndex> + '_ {
-        let len = self.len;
-        ones(self.words.iter().map(|word| !word)).take_while(move |piece| piece.0 < len)
+    /// Removes all that `other` lacks.
+    pub fn keep(&mut self, other: &Bitfield) {
+        self.combine(other, |here, there| here & there);
     }
 
-    /// The pieces that are here and not in `other`, ascending: what `other`'s owner could get here.
-    pub fn difference<'a>(&'a self, other: &'a Bitfield) -> impl Iterator<Item = PieceIndex> + 'a {
-        ones(self.difference_words(other))
+    /// Removes all that `other` has.
+    pub fn remove(&mut self, other: &Bitfield) {
+        self.combine(other, |here, there| here & !there);
     }
 
-    /// How many pieces are here and not in `other`.
-    pub fn difference_count(&self, other: &Bitfield) -> u32 {
-        self.difference_words(other).map(u64::count_ones).sum()
+    /// Adds all that `other` has.
+    pub fn add(&mut self, other: &Bitfield) {
+        self.combine(other, |here, there| here | there);
     }
 
-    /// Whether `other` has all that is here: then its owner has nothing to ask for here.
-    pub fn is_subset(&self, other: &Bitfield) -> bool {
-        self.difference_words(other).all(|word| word == 0)
+    /// One of the pieces in the set, each as likely as another; `None` of the empty set.
+    pub fn draw(&self, rng: &mut Rng) -> Option<PieceIndex> {
+        if self.is_empty() {
+            return None;
+        }
+        let mut rank = rng.below(self.count.into()) as u32;
+        for (at, &word) in self.words.iter().enumerate() {
+            let here = word.count_ones();
+            if rank < here {
+                return ones(std::iter::once(word))
+                    .nth(rank as usize)
+                    .map(|piece| PieceIndex(at as u32 * 64 + piece.0));
+            }
+            rank -= here;
+        }
+        unreachable!("`count` is the number of ones")
     }
 
     /// The set for the wire, ⌈pieces ÷ 8⌉ B: piece i is bit i mod 8 (least significant first) of byte i ÷ 8.
@@ -138,9 +151,13 @@ impl Bitfield {
         Ok(Bitfield { words, len, count })
     }
 
-    fn difference_words<'a>(&'a self, other: &'a Bitfield) -> impl Iterator<Item = u64> + 'a {
+    fn combine(&mut self, other: &Bitfield, op: impl Fn(u64, u64) -> u64) {
         assert_eq!(self.len, other.len, "the sets belong to different files");
-        self.words.iter().zip(&other.words).map(|(here, there)| here & !there)
+        self.count = 0;
+        for (here, &there) in self.words.iter_mut().zip(&other.words) {
+            *here = op(*here, there);
+            self.count += here.count_ones();
+        }
     }
 
     fn assert_has(&self, piece: PieceIndex) {
@@ -182,7 +199,6 @@ pub enum BitfieldError {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::rand::Rng;
 
     fn lengths(pieces: u64) -> Lengths {
         Lengths::new(pieces << 12, 12).unwrap()
@@ -201,15 +217,21 @@ mod tests {
         for pieces in [1, 7, 8, 9, 63, 64, 65, 200] {
             let lengths = lengths(pieces);
             let (a, b) = (random(&lengths, &mut rng), random(&lengths, &mut rng));
-            let all: BTreeSet<PieceIndex> = lengths.pieces().collect();
             let (set_a, set_b): (BTreeSet<_>, BTreeSet<_>) = (a.iter().collect(), b.iter().collect());
-            assert!(all.iter().all(|piece| a.get(*piece) == set_a.contains(piece)));
+            assert!(lengths.pieces().all(|piece| a.get(piece) == set_a.contains(&piece)));
             assert_eq!(a.count() as usize, set_a.len());
-            assert!(a.iter_missing().eq(all.difference(&set_a).copied()));
-            assert!(a.difference(&b).eq(set_a.difference(&set_b).copied()));
-            assert_eq!(a.difference_count(&b) as usize, set_a.difference(&set_b).count());
-            assert_eq!(a.is_subset(&b), set_a.is_subset(&set_b));
-            assert!(a.is_subset(&Bitfield::full(&lengths)) && Bitfield::new(&lengths).is_subset(&a));
+            type Operation = fn(&mut Bitfield, &Bitfield);
+            let operations: [(Operation, Vec<PieceIndex>); 3] = [
+                (Bitfield::keep, set_a.intersection(&set_b).copied().collect()),
+                (Bitfield::remove, set_a.difference(&set_b).copied().collect()),
+                (Bitfield::add, set_a.union(&set_b).copied().collect()),
+            ];
+            for (operation, expected) in operations {
+                let mut set = a.clone();
+                operation(&mut set, &b);
+                assert!(set.iter().eq(expected.iter().copied()));
+                assert_eq!(set.count() as usize, expected.len());
+            }
         }
     }
 
@@ -221,12 +243,25 @@ mod tests {
         for piece in lengths.pieces() {
             assert!(set.set(piece) && !set.set(piece));
         }
-        assert!(set.is_complete() && set.iter_missing().next().is_none());
+        assert!(set.is_complete());
         assert_eq!(set, Bitfield::full(&lengths));
         let last = lengths.piece(64).unwrap();
         assert!(set.clear(last) && !set.clear(last));
         assert_eq!((set.count(), set.get(last)), (64, false));
-        assert!(set.iter_missing().eq([last]));
+    }
+
+    #[test]
+    fn draws_are_even() {
+        let lengths = lengths(200);
+        let (mut set, mut rng) = (Bitfield::new(&lengths), Rng::from_seed(3));
+        assert_eq!(set.draw(&mut rng), None);
+        for index in [0, 63, 64, 130, 199] {
+            set.set(lengths.piece(index).unwrap());
+        }
+        let mut counts = [0; 200];
+        (0..5_000).for_each(|_| counts[set.draw(&mut rng).unwrap().as_usize()] += 1);
+        assert!(set.iter().all(|piece| (850..1_150).contains(&counts[piece.as_usize()])), "{counts:?}");
+        assert_eq!(counts.iter().sum::<i32>(), set.iter().map(|piece| counts[piece.as_usize()]).sum());
     }
 
     #[test]

@@ -8,7 +8,6 @@ use crate::pclient::manifest_fetch::{ManifestFetch, Part};
 use crate::pclient::message::Message;
 use crate::pclient::peer::{Announced, Peer};
 use crate::pclient::pieces::{Bitfield, PieceIndex};
-use crate::pclient::upload::Upload;
 use crate::rudp::Handle;
 use crate::time::Instant;
 
@@ -77,7 +76,7 @@ impl Swarm {
             Err(error) => return self.notices.push(Notice::Failed(error)),
         };
         self.download = Some(Download::new(lengths, Bitfield::new(&lengths)));
-        self.content = Some(Content { manifest, storage, upload: Upload::new(lengths) });
+        self.content = Some(Content::new(manifest, storage));
         self.last_progress = now;
         let keys: Vec<Handle> = self.peers.keys().copied().collect();
         let open = self.open_message();
@@ -101,6 +100,19 @@ impl Swarm {
             Arrival::Whole { piece, data, givers } => self.on_whole_piece(now, piece, &data, &givers),
         }
         self.refill(now, key);
+    }
+
+    /// A peer won't serve a request. What it doesn't serve it doesn't have, whatever it says: it isn't asked for that
+    /// again.
+    pub(super) fn on_reject(&mut self, key: Handle, id: u64) {
+        let (Some(download), Some(content)) = (&mut self.download, &mut self.content) else { return };
+        let Some(target) = download.on_reject(&mut self.peers, key, id) else { return };
+        let Some(peer) = self.peers.get_mut(&key) else { return };
+        if let Announced::Known(pieces) = &mut peer.pieces
+            && pieces.clear(target.piece)
+        {
+            content.availability.discount(peer, target.piece);
+        }
     }
 
     /// A piece has all its blocks: it counts only if it is what the manifest says.
@@ -156,12 +168,12 @@ impl Swarm {
 
     /// Asks a source for more; one that has nothing to do for us may take over from a slower one.
     pub(super) fn refill(&mut self, now: Instant, key: Handle) {
-        let Some(download) = &mut self.download else { return };
+        let (Some(download), Some(content)) = (&mut self.download, &self.content) else { return };
         let Some(peer) = self.peers.get(&key) else { return };
         if !matches!(peer.pieces, Announced::Known(_)) {
             return;
         }
-        let asks = download.fill(now, &mut self.peers, key, &mut self.rng);
+        let asks = download.fill(now, &mut self.peers, &content.availability, key, &mut self.rng);
         let mut asks: Vec<_> = asks.into_iter().map(|ask| (key, ask)).collect();
         if asks.is_empty() {
             asks = download.steal(now, &mut self.peers, key);

@@ -21,9 +21,9 @@ impl Swarm {
     /// The next part of the manifest to send, with its receiver.
     fn next_manifest_part(&mut self, may_go: impl Fn(Handle) -> bool) -> Option<(Handle, Vec<u8>)> {
         let manifest = &self.content.as_ref()?.manifest;
-        let asking = self.peers.iter_mut().filter(|(key, _)| may_go(**key));
-        let (key, first) =
-            asking.filter_map(|(&key, peer)| Some((key, peer.wants_manifest.take()?))).next()?;
+        let mut asking = self.peers.iter_mut().filter(|(_, peer)| peer.wants_manifest.is_some());
+        let (&key, peer) = asking.find(|(key, _)| may_go(**key))?;
+        let first = peer.wants_manifest.take()?;
         let rest = usize::try_from(first).ok().and_then(|first| manifest.hashes().get(first..))?;
         // The size and its proof are told once, with the first part.
         let proof = if first == 0 { manifest.size_proof().to_bytes() } else { Vec::new() };
@@ -108,7 +108,8 @@ impl Swarm {
         }
         loop {
             let content = self.content.as_mut()?;
-            match content.upload.next(&mut self.peers, is_source, &mut self.rng, &may_go)? {
+            let (peers, availability) = (&mut self.peers, &content.availability);
+            match content.upload.next(peers, availability, is_source, &mut self.rng, &may_go)? {
                 Next::Refuse { to, first, credits } => {
                     self.say(to, &Message::None { channel: self.number.into(), id: first, credits });
                 }
