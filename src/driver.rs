@@ -311,8 +311,9 @@ impl<M: Machine, F: FnMut(&mut M, Instant)> Engine<M, F> {
     /// a round, so that a machine whose deadline never moves on still hears commands.
     fn play(&mut self) {
         let no_input = self.round.is_empty();
+        // A round takes microseconds; asking the clock for each datagram would be a good part of that.
+        let now = self.clock.now();
         for input in self.round.drain(..) {
-            let now = self.clock.now();
             match input {
                 Input::Datagram(datagram, from) => self.machine.handle_datagram(now, from, &datagram),
                 Input::Command(command) => self.replies.push(command(&mut self.machine, now)),

@@ -113,7 +113,7 @@ pub struct Endpoint {
     blocked: VecDeque<u64>,
     /// The deadline of each connection, and the reverse.
     deadlines: BTreeSet<(Instant, u64)>,
-    armed: HashMap<u64, Instant>,
+    armed: BTreeMap<u64, Instant>,
     stateless: Stateless,
     events: VecDeque<Event>,
     dropped: Dropped,
@@ -134,7 +134,7 @@ impl Endpoint {
             in_ready: BTreeSet::new(),
             blocked: VecDeque::new(),
             deadlines: BTreeSet::new(),
-            armed: HashMap::new(),
+            armed: BTreeMap::new(),
             stateless: Stateless::new(),
             events: VecDeque::new(),
             dropped: Dropped::default(),
@@ -356,7 +356,10 @@ impl Endpoint {
             let connection = self.connections.get_mut(&key).expect("only live connections have deadlines");
             match connection.handle_timeout(now, &mut self.links) {
                 Some(reason) => self.remove(key, reason),
-                None => self.mark_ready(key),
+                None => {
+                    self.rearm(key);
+                    self.mark_ready(key);
+                }
             }
         }
         self.wake_blocked();
@@ -429,11 +432,11 @@ impl Endpoint {
         self.wake_blocked();
     }
 
+    /// Has a connection asked whether it has something to send. Its deadline is looked at when it has no more.
     fn mark_ready(&mut self, key: u64) {
         if self.in_ready.insert(key) {
             self.ready.push_back(key);
         }
-        self.rearm(key);
     }
 
     /// Lets connections that were held back by the shared window try again.

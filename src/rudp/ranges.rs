@@ -31,7 +31,12 @@ impl RangeSet {
             merged.start = merged.start.min(have.start);
             merged.end = merged.end.max(have.end);
         }
-        self.ranges.splice(from..to, [merged]);
+        if from == to {
+            self.ranges.insert(from, merged);
+        } else {
+            self.ranges[from] = merged;
+            self.ranges.drain(from + 1..to);
+        }
         range.end - range.start - already
     }
 
