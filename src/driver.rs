@@ -2,7 +2,10 @@
 //!
 //! No protocol here, and nothing of the proxy but `send`, `recv` and `close`: whatever has these will do, even if it
 //! wakes a blocked `recv` by time-out only. Hence two threads. The receiver moves datagrams from the proxy to an inbox; the
-//! engine owns the machine, so the machine needs no lock, and is told of datagrams, commands and deadlines in turn.
+//! engine owns the machine, so the machine needs no lock, and is told of datagrams, commands and deadlines in turn. A machine
+//! that has jobs gets a third thread, which does them.
+
+mod worker;
 
 use std::collections::VecDeque;
 use std::io;
@@ -14,8 +17,9 @@ use std::thread::{self, JoinHandle, ThreadId};
 use bytes::Bytes;
 use parking_lot::{Condvar, Mutex};
 
+use self::worker::Worker;
 use crate::Proxy;
-use crate::machine::Machine;
+use crate::machine::{Machine, Outcome};
 use crate::time::{Clock, Duration, Instant};
 
 /// How long the receiver waits for a datagram before it looks whether it is to stop.
@@ -61,6 +65,7 @@ struct Inbox<M> {
 enum Input<M> {
     Datagram(Bytes, SocketAddr),
     Command(Command<M>),
+    Outcome(Outcome<M>),
 }
 
 impl<M: Machine + Send + 'static> Driver<M> {
@@ -83,8 +88,14 @@ impl<M: Machine + Send + 'static> Driver<M> {
             changed: Condvar::new(),
             stopped: AtomicBool::new(false),
         });
+        // Whatever ends the worker, the machine must not wait for it for ever.
+        let inbox = StopOnDrop(Arc::clone(&shared));
+        let hand_back = Box::new(move |done: &mut Vec<Outcome<M>>| {
+            inbox.0.push(|inbox| inbox.inputs.extend(done.drain(..).map(Input::Outcome)));
+        });
         let engine = Engine {
             shared: Arc::clone(&shared),
+            worker: Worker::new(format!("{name}-work"), hand_back),
             proxy: proxy.clone(),
             clock,
             machine,
@@ -262,6 +273,7 @@ fn receive<M>(proxy: &Proxy, shared: &Shared<M>) {
 /// The engine: the machine's thread.
 struct Engine<M, F> {
     shared: Arc<Shared<M>>,
+    worker: Worker<M>,
     proxy: Proxy,
     clock: Clock,
     machine: M,
@@ -272,7 +284,7 @@ struct Engine<M, F> {
     idle_timeouts: u32,
 }
 
-impl<M: Machine, F: FnMut(&mut M, Instant)> Engine<M, F> {
+impl<M: Machine + Send + 'static, F: FnMut(&mut M, Instant)> Engine<M, F> {
     fn run(mut self) {
         // Whatever ends this thread, a panic of the machine too, nobody must go on waiting for it.
         let _stop = StopOnDrop(Arc::clone(&self.shared));
@@ -317,6 +329,7 @@ impl<M: Machine, F: FnMut(&mut M, Instant)> Engine<M, F> {
             match input {
                 Input::Datagram(datagram, from) => self.machine.handle_datagram(now, from, &datagram),
                 Input::Command(command) => self.replies.push(command(&mut self.machine, now)),
+                Input::Outcome(outcome) => outcome(&mut self.machine, now),
             }
         }
         let now = self.clock.now();
@@ -342,10 +355,21 @@ impl<M: Machine, F: FnMut(&mut M, Instant)> Engine<M, F> {
         (self.observe)(&mut self.machine, now);
         // The observer may have given it more to say.
         let sent_more = self.transmit(now);
+        self.submit_jobs();
         for reply in self.replies.drain(..) {
             reply();
         }
         sent_any || sent_more
+    }
+
+    fn submit_jobs(&mut self) {
+        let Some(first) = self.machine.poll_job() else { return };
+        let jobs = std::iter::once(first).chain(std::iter::from_fn(|| self.machine.poll_job()));
+        if let Err(error) = self.worker.submit(jobs) {
+            // Nothing of what the machine now waits for will come.
+            log::error!("no thread for jobs: {error}");
+            self.shared.stop();
+        }
     }
 
     fn transmit(&mut self, now: Instant) -> bool {
@@ -363,7 +387,7 @@ impl<M: Machine, F: FnMut(&mut M, Instant)> Engine<M, F> {
     }
 }
 
-/// Marks the engine's end and lets go of whoever waits for an answer.
+/// Marks the end of the engine, or of its worker, and lets go of whoever waits for an answer.
 struct StopOnDrop<M>(Arc<Shared<M>>);
 
 impl<M> Drop for StopOnDrop<M> {

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use swarmcast::Fid;
-use swarmcast::machine::Machine;
+use swarmcast::machine::{Job, Machine};
 use swarmcast::pclient::manifest::Manifest;
 use swarmcast::pclient::node::{Config, Event, Node};
 use swarmcast::pclient::storage::{MemoryStorage, Storage};
@@ -71,6 +71,20 @@ impl Machine for Actor {
             Actor::Tracker(server) => server.poll_timeout(),
             Actor::Peer(peer) => peer.node.poll_timeout(),
         }
+    }
+
+    fn poll_job(&mut self) -> Option<Job<Actor>> {
+        let Actor::Peer(peer) = self else { return None };
+        let job = peer.node.poll_job()?;
+        Some(Box::new(move || {
+            let outcome = job();
+            Box::new(move |actor, now| {
+                if let Actor::Peer(peer) = actor {
+                    outcome(&mut peer.node, now);
+                    peer.collect(now);
+                }
+            })
+        }))
     }
 }
 

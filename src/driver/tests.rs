@@ -3,6 +3,7 @@
 use std::sync::mpsc::{Receiver, channel};
 
 use super::*;
+use crate::machine::Job;
 
 const LONG: Duration = Duration::from_secs(20);
 
@@ -15,6 +16,7 @@ struct Echo {
     ticks: Vec<Instant>,
     is_silent: bool,
     log: Vec<(usize, usize)>,
+    jobs: VecDeque<Job<Echo>>,
 }
 
 impl Machine for Echo {
@@ -43,6 +45,10 @@ impl Machine for Echo {
 
     fn poll_timeout(&self) -> Option<(Instant, &'static str)> {
         self.tick.map(|(at, _)| (at, "tick"))
+    }
+
+    fn poll_job(&mut self) -> Option<Job<Echo>> {
+        self.jobs.pop_front()
     }
 }
 
@@ -256,4 +262,53 @@ fn an_inbox_that_is_full_drops_at_its_tail_and_goes_on_when_it_is_not() {
     assert_eq!(round.len(), ROUND);
     inbox.push_datagram(Bytes::new(), from);
     assert_eq!((inbox.inputs.len(), inbox.dropped), (64 - ROUND + 1, 2));
+}
+
+#[test]
+fn jobs_are_done_in_order_beside_the_machine() {
+    let (driver, reports) = reporting(Echo::default());
+    let (go, gate) = channel::<()>();
+    let machine_thread = driver.call(|_, _| thread::current().id()).unwrap();
+    driver.call(move |machine, _| {
+        machine.jobs.push_back(Box::new(move || {
+            assert_ne!(thread::current().id(), machine_thread);
+            gate.recv().unwrap();
+            Box::new(|machine: &mut Echo, _| machine.heard.push(b"first".to_vec()))
+        }));
+        machine.jobs.push_back(Box::new(|| Box::new(|machine, _| machine.heard.push(b"second".to_vec()))));
+    });
+    // The first one lasts, and the machine goes on.
+    assert_eq!(driver.call(|machine, _| machine.heard.len()), Some(0));
+    go.send(()).unwrap();
+    assert_eq!(reports.recv_timeout(LONG).unwrap(), b"first");
+    assert_eq!(reports.recv_timeout(LONG).unwrap(), b"second");
+}
+
+#[test]
+fn a_job_that_panics_ends_the_machine() {
+    let driver = quiet(Echo::default());
+    driver.call(|machine, _| machine.jobs.push_back(Box::new(|| panic!("a job was told to panic"))));
+    let begin = driver.clock().now();
+    while driver.call(|_, _| ()).is_some() {
+        assert!(driver.clock().now().since(begin) < LONG, "it goes on");
+        thread::yield_now();
+    }
+}
+
+#[test]
+fn stopping_waits_for_the_job_at_hand() {
+    let driver = quiet(Echo::default());
+    let (sender, done) = channel();
+    let (begun, has_begun) = channel();
+    driver.call(move |machine, _| {
+        let first = sender.clone();
+        machine.jobs.push_back(Box::new(move || {
+            begun.send(()).unwrap();
+            first.send("first").unwrap();
+            Box::new(|_, _| {})
+        }));
+    });
+    has_begun.recv_timeout(LONG).unwrap();
+    driver.stop();
+    assert_eq!(done.iter().collect::<Vec<_>>(), ["first"], "nobody holds the sender any more");
 }

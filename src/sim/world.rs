@@ -365,12 +365,17 @@ impl<M: Machine> World<M> {
         let now = self.now;
         let node = &mut self.nodes[id.index()];
         let mut sent = 0;
-        while let Some(to) = node.machine.poll_transmit(now, &mut self.spare) {
-            sent += 1;
-            assert!(sent <= MAX_TRANSMITS_AT_ONCE, "{id:?} ({}) doesn't stop sending at {now:?}", node.addr);
-            let len = self.spare.len();
-            let slot = self.pool.insert(id, to, &mut self.spare);
-            node.up.push(now, len, slot).expect("an uplink is endless");
+        loop {
+            while let Some(to) = node.machine.poll_transmit(now, &mut self.spare) {
+                sent += 1;
+                assert!(sent <= MAX_TRANSMITS_AT_ONCE, "{id:?} ({}) doesn't stop sending at {now:?}", node.addr);
+                let len = self.spare.len();
+                let slot = self.pool.insert(id, to, &mut self.spare);
+                node.up.push(now, len, slot).expect("an uplink is endless");
+            }
+            // Jobs take no time here.
+            let Some(job) = node.machine.poll_job() else { break };
+            job()(&mut node.machine, now);
         }
         if let Some((deadline, _)) = node.machine.poll_timeout() {
             let deadline = deadline.max(now);
