@@ -15,14 +15,14 @@ use parking_lot::Mutex;
 use super::manifest::Manifest;
 use super::node::{Config, Event, Node};
 use super::storage::{FileStorage, MemoryStorage, Storage};
-use super::swarm::{MakeStorage, Progress};
+use super::swarm::{MakeStorage, Progress, Swarm};
 use crate::driver::Driver;
 use crate::name::FileName;
 use crate::rand::Rng;
 use crate::time::Instant;
 use crate::{Error, Fid, Proxy, Result};
 
-/// A chunk of content that is copied from the node's storage in one go, B: short enough not to hold up the protocol.
+/// A chunk of content that is copied in one go, B.
 const COPY_LEN: u64 = 4 << 20;
 
 /// A peer: shares files, and fetches those of others while it serves them on.
@@ -181,12 +181,23 @@ impl PClient {
             Ok(Box::new(storage))
         });
         self.fetch(fid, make)?;
-        let content = self.on_node(move |node, _| node.swarm(fid).and_then(super::swarm::Swarm::read_all))?;
-        match content {
-            Some(content) => content.map_err(|source| Error::Storage { fid, source: Arc::new(source) }),
-            // Cancelled between its end and now.
-            None => Err(Error::Cancelled(fid)),
-        }
+        let (storage, size) = self.stored(fid)?;
+        let failed = |source: io::Error| Error::Storage { fid, source: Arc::new(source) };
+        let mut content = Vec::new();
+        usize::try_from(size)
+            .ok()
+            .and_then(|size| content.try_reserve_exact(size).ok())
+            .ok_or_else(|| failed(io::ErrorKind::OutOfMemory.into()))?;
+        content.resize(size as usize, 0);
+        storage.read_at(0, &mut content).map_err(failed)?;
+        Ok(content)
+    }
+
+    /// The content of a file that is here.
+    fn stored(&self, fid: Fid) -> Result<(Arc<dyn Storage>, u64)> {
+        let stored = self.on_node(move |node, _| node.swarm(fid).and_then(Swarm::stored))?;
+        // Cancelled between its end and now.
+        stored.ok_or(Error::Cancelled(fid))
     }
 
     /// Fetches a file to `path`: written beside it under a temporary name, and renamed when all is verified. Memory
@@ -217,19 +228,20 @@ impl PClient {
     }
 
     fn copy_to(&self, fid: Fid, path: &Path) -> Result<()> {
-        let size = self.progress(fid).and_then(|progress| progress.size).ok_or(Error::Cancelled(fid))?;
+        let (content, size) = self.stored(fid)?;
         let as_file = |source| Error::file(path, source);
-        let mut storage = FileStorage::create(path, size, &mut Rng::from_os()).map_err(as_file)?;
+        let copy = FileStorage::create(path, size, &mut Rng::from_os()).map_err(as_file)?;
+        let mut chunk = vec![0; COPY_LEN.min(size) as usize];
         let mut offset = 0;
         while offset < size {
-            let len = COPY_LEN.min(size - offset);
-            let read = self.on_node(move |node, _| node.swarm(fid)?.read_at(offset, len))?;
-            let chunk = read.ok_or(Error::Cancelled(fid))?;
-            let chunk = chunk.map_err(|source| Error::Storage { fid, source: Arc::new(source) })?;
-            storage.write_at(offset, &chunk).map_err(as_file)?;
-            offset += len;
+            chunk.truncate((size - offset) as usize);
+            content
+                .read_at(offset, &mut chunk)
+                .map_err(|source| Error::Storage { fid, source: Arc::new(source) })?;
+            copy.write_at(offset, &chunk).map_err(as_file)?;
+            offset += chunk.len() as u64;
         }
-        storage.finish().map_err(as_file)
+        copy.finish().map_err(as_file)
     }
 
     fn fetch(&self, fid: Fid, make: MakeStorage) -> Result<()> {

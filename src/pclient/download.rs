@@ -3,7 +3,7 @@
 //! Decides and keeps books; sends nothing and writes nothing: [`Ask`]s and whole pieces are handed to
 //! [`super::swarm`].
 //!
-//! Invariant: a piece is had, or partial, or untouched. Each block of a partial piece has arrived, or is under way in
+//! Invariant: a piece is had, or being stored, or partial, or untouched. Each block of a partial piece has arrived, or is under way in
 //! as many requests as its count says, or is free.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -35,6 +35,10 @@ const MAX_REFUSALS: u32 = 4;
 const SILENCE: Duration = Duration::from_millis(250);
 /// A source that delivered nothing for this long is asked anew: something was lost that can't have been.
 const STALL: Duration = Duration::from_secs(10);
+/// Most that may wait to be stored, B.
+const MAX_STORING: u64 = 16 << 20;
+/// Room for so many pieces is kept for the next ones.
+const MAX_SPARE: usize = 8;
 /// A steal has to promise the block in this share of the time.
 const STEAL_GAIN: f64 = 0.5;
 
@@ -110,6 +114,10 @@ pub struct Download {
     partial: BTreeMap<PieceIndex, Partial>,
     /// The partial pieces with free blocks.
     open: BTreeSet<PieceIndex>,
+    /// Pieces that are whole and being verified and stored.
+    storing: BTreeSet<PieceIndex>,
+    /// Room for pieces to come.
+    spare: Vec<Vec<u8>>,
     untouched: Bitfield,
     /// The sources that began complete, ordered by address, which all receivers see alike.
     origins: Vec<Handle>,
@@ -129,6 +137,8 @@ impl Download {
             have,
             partial: BTreeMap::new(),
             open: BTreeSet::new(),
+            storing: BTreeSet::new(),
+            spare: Vec::new(),
             untouched,
             origins: Vec::new(),
             classes: Vec::new(),
@@ -194,7 +204,20 @@ impl Download {
     }
 
     fn has_nothing_to_ask(&self) -> bool {
-        self.open.is_empty() && self.untouched.is_empty()
+        self.is_held_up() || (self.open.is_empty() && self.untouched.is_empty())
+    }
+
+    /// Whether so much waits to be stored that no more is asked for: a slow disk must not fill the memory.
+    pub fn is_held_up(&self) -> bool {
+        let waiting = self.storing.len() as u64 * u64::from(self.lengths.full_piece_len());
+        waiting >= MAX_STORING && self.storing.len() as u64 >= MIN_PIECES
+    }
+
+    /// Takes back the room of a piece that has been stored.
+    pub fn recycle(&mut self, data: Vec<u8>) {
+        if self.spare.len() < MAX_SPARE {
+            self.spare.push(data);
+        }
     }
 
     /// Lets an origin choose, as long as there are pieces that only origins have: of its own class, and when that is
@@ -308,8 +331,11 @@ impl Download {
     fn mark(&mut self, target: &Target) -> u64 {
         let lengths = self.lengths;
         self.untouched.clear(target.piece);
-        let partial =
-            self.partial.entry(target.piece).or_insert_with(|| Partial::new(&lengths, target.piece));
+        let spare = &mut self.spare;
+        let partial = self
+            .partial
+            .entry(target.piece)
+            .or_insert_with(|| Partial::new(&lengths, target.piece, spare.pop().unwrap_or_default()));
         for block in &mut partial.blocks[target.blocks.start as usize..target.blocks.end as usize] {
             if let Block::Asked(requests) = block {
                 *requests += 1;
@@ -385,6 +411,7 @@ impl Download {
             return Arrival::Partial;
         }
         let partial = self.partial.remove(&piece).expect("just seen");
+        self.storing.insert(piece);
         Arrival::Whole { piece, data: partial.data, givers: partial.givers }
     }
 
@@ -409,7 +436,7 @@ impl Download {
             source.refusals = 0;
             let target = Target { piece, blocks: 0..block_count(&self.lengths, piece) };
             source.bind(index, target.clone(), u64::from(self.lengths.piece_len(piece)));
-            if !self.have.get(piece) {
+            if !self.have.get(piece) && !self.storing.contains(&piece) {
                 self.mark(&target);
             }
         }
@@ -438,6 +465,7 @@ impl Download {
     pub fn give_up(&mut self, peers: &mut Peers, piece: PieceIndex) -> Vec<(Handle, Ask)> {
         self.partial.remove(&piece);
         self.open.remove(&piece);
+        self.storing.remove(&piece);
         if !self.have.get(piece) {
             self.untouched.set(piece);
         }
@@ -548,12 +576,11 @@ impl Download {
 }
 
 impl Partial {
-    fn new(lengths: &Lengths, piece: PieceIndex) -> Partial {
-        Partial {
-            data: vec![0; lengths.piece_len(piece) as usize],
-            blocks: vec![FREE; block_count(lengths, piece) as usize],
-            givers: Vec::new(),
-        }
+    /// In the room that is `spare`, whose content doesn't matter.
+    fn new(lengths: &Lengths, piece: PieceIndex, spare: Vec<u8>) -> Partial {
+        let mut data = spare;
+        data.resize(lengths.piece_len(piece) as usize, 0);
+        Partial { data, blocks: vec![FREE; block_count(lengths, piece) as usize], givers: Vec::new() }
     }
 }
 

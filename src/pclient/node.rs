@@ -15,7 +15,7 @@ use super::message::Message;
 use super::storage::Storage;
 use super::swarm::{MakeStorage, Progress, Swarm};
 use super::upload::MAX_BLOCK_MESSAGE;
-use crate::machine::Machine;
+use crate::machine::{Job, Machine};
 use crate::name::FileName;
 use crate::rand::Rng;
 use crate::rudp::{self, Class, Endpoint, Handle, Oneshot};
@@ -179,7 +179,7 @@ impl Node {
         }
         self.come_back(fid);
         if let Some(member) = self.members.get_mut(&fid)
-            && member.swarm.is_complete()
+            && member.swarm.is_finished()
         {
             // The same content, maybe under another name: it is shared already.
             member.role = Role::Registering;
@@ -205,7 +205,7 @@ impl Node {
             return self.events.push_back(Event::Failed(fid, Error::Closed));
         }
         if let Some(member) = self.members.get(&fid) {
-            if member.swarm.is_complete() {
+            if member.swarm.is_finished() {
                 self.events.push_back(Event::Downloaded(fid));
             }
             return;
@@ -255,6 +255,7 @@ impl Node {
     /// Leaves a swarm, telling everybody.
     fn withdraw(&mut self, now: Instant, fid: Fid) -> bool {
         let Some(member) = self.members.remove(&fid) else { return false };
+        member.swarm.abandon();
         let tag = member.swarm.number();
         self.connections.values_mut().for_each(|connection| {
             connection.opened.remove(&fid);
@@ -479,6 +480,24 @@ impl Machine for Node {
         let own = self.next_deadline().map(|due| (due, "a call's deadline"));
         let parts = [self.endpoint.poll_timeout(), self.announcer.poll_timeout(), own];
         swarms.chain(parts.into_iter().flatten()).min()
+    }
+
+    fn poll_job(&mut self) -> Option<Job<Node>> {
+        let (fid, number, job) = self.members.values_mut().find_map(|member| {
+            let job = member.swarm.poll_job()?;
+            Some((member.swarm.fid(), member.swarm.number(), job))
+        })?;
+        Some(Box::new(move || {
+            let outcome = job();
+            Box::new(move |node, now| {
+                // It may have been left, and even taken part in anew, meanwhile.
+                let member = node.members.get_mut(&fid).filter(|member| member.swarm.number() == number);
+                if let Some(member) = member {
+                    outcome(&mut member.swarm, now);
+                    node.settle(now);
+                }
+            })
+        }))
     }
 }
 

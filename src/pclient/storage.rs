@@ -12,8 +12,9 @@ pub use memory::MemoryStorage;
 
 /// The bytes of one file, read and written at any offset.
 ///
-/// What was never written may read as zeros or as an error: callers know what they wrote.
-pub trait Storage: Send {
+/// What was never written may read as zeros or as an error: callers know what they wrote. All calls may run at once on
+/// several threads; two writes of one place leave either there.
+pub trait Storage: Send + Sync {
     /// Fills `buf` with what lies at `offset`.
     ///
     /// # Errors
@@ -26,14 +27,18 @@ pub trait Storage: Send {
     /// # Errors
     /// `InvalidInput` if it would go beyond the size that the storage was made for; `StorageFull` and others as the
     /// system reports them. After an error part of `data` may have been written.
-    fn write_at(&mut self, offset: u64, data: &[u8]) -> io::Result<()>;
+    fn write_at(&self, offset: u64, data: &[u8]) -> io::Result<()>;
 
     /// Makes what was written last and, if it has a name, appear under it. To be called when all is written; reading
     /// goes on as before. Harmless on what was only opened for reading, and a second time.
     ///
     /// # Errors
     /// As the system reports them; it may be tried again.
-    fn finish(&mut self) -> io::Result<()>;
+    fn finish(&self) -> io::Result<()>;
+
+    /// Gives up what isn't finished: nothing of it is left, and writing and finishing fail from now on. Harmless on what
+    /// is finished or was only opened for reading.
+    fn abandon(&self);
 }
 
 /// Refuses a write of `len` B at `offset` that would go beyond `size` B.

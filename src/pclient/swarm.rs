@@ -6,7 +6,9 @@
 mod receive;
 mod serve;
 
+use std::collections::VecDeque;
 use std::net::SocketAddr;
+use std::sync::Arc;
 
 use super::availability::Availability;
 use super::conduct::Conduct;
@@ -20,6 +22,7 @@ use super::pieces::{Bitfield, Lengths};
 use super::rate::RateMeter;
 use super::storage::Storage;
 use super::upload::Upload;
+use crate::machine::Job;
 use crate::name::FileName;
 use crate::rand::Rng;
 use crate::rudp::{Class, Handle};
@@ -55,8 +58,8 @@ pub struct Progress {
 }
 
 struct Content {
-    manifest: Manifest,
-    storage: Box<dyn Storage>,
+    manifest: Arc<Manifest>,
+    storage: Arc<dyn Storage>,
     availability: Availability,
     upload: Upload,
 }
@@ -64,7 +67,12 @@ struct Content {
 impl Content {
     fn new(manifest: Manifest, storage: Box<dyn Storage>) -> Content {
         let lengths = manifest.lengths();
-        Content { manifest, storage, availability: Availability::new(lengths), upload: Upload::new(lengths) }
+        Content {
+            manifest: Arc::new(manifest),
+            storage: storage.into(),
+            availability: Availability::new(lengths),
+            upload: Upload::new(lengths),
+        }
     }
 }
 
@@ -86,8 +94,11 @@ pub struct Swarm {
     tick: Option<Instant>,
     haves: HaveSchedule,
     last_progress: Instant,
+    /// Whether all that had to be written has been, for good.
+    is_finished: bool,
     outbox: Vec<(Handle, Class, Vec<u8>)>,
     notices: Vec<Notice>,
+    jobs: VecDeque<Job<Swarm>>,
 }
 
 impl Swarm {
@@ -103,6 +114,7 @@ impl Swarm {
         let mut swarm = Swarm::new(number, manifest.fid(), rng, now);
         swarm.name = name;
         swarm.content = Some(Content::new(manifest, storage));
+        swarm.is_finished = true;
         swarm
     }
 
@@ -130,8 +142,10 @@ impl Swarm {
             tick: None,
             haves: HaveSchedule::new(now),
             last_progress: now,
+            is_finished: false,
             outbox: Vec::new(),
             notices: Vec::new(),
+            jobs: VecDeque::new(),
         }
     }
 
@@ -153,6 +167,11 @@ impl Swarm {
     /// Whether all of it is there.
     pub fn is_complete(&self) -> bool {
         self.content.is_some() && self.download.as_ref().is_none_or(|download| download.have().is_complete())
+    }
+
+    /// Whether all of it is there, verified, and stored for good.
+    pub fn is_finished(&self) -> bool {
+        self.is_finished
     }
 
     /// When something new was last verified, or the download began.
@@ -201,22 +220,22 @@ impl Swarm {
             || self.peers.get(&key).is_some_and(|peer| !peer.source.requests().is_empty())
     }
 
-    /// `len` B of the content from `offset` on, if all of it is there.
-    ///
-    /// # Errors
-    /// Those of the storage.
-    pub fn read_at(&self, offset: u64, len: u64) -> Option<std::io::Result<Vec<u8>>> {
-        let content = self.content.as_ref().filter(|_| self.is_complete())?;
-        let mut data = vec![0; usize::try_from(len).ok()?];
-        Some(content.storage.read_at(offset, &mut data).map(|()| data))
+    /// Where the content lies, and its size in B, once all of it is there for good.
+    pub fn stored(&self) -> Option<(Arc<dyn Storage>, u64)> {
+        let content = self.content.as_ref().filter(|_| self.is_finished)?;
+        Some((Arc::clone(&content.storage), content.manifest.lengths().size()))
     }
 
-    /// The whole content, if it is there.
-    ///
-    /// # Errors
-    /// Those of the storage.
-    pub fn read_all(&self) -> Option<std::io::Result<Vec<u8>>> {
-        self.read_at(0, self.size()?)
+    /// Gives up what has been stored of an unfinished download.
+    pub fn abandon(&self) {
+        if let Some(content) = &self.content {
+            content.storage.abandon();
+        }
+    }
+
+    /// The next piece of work for another thread.
+    pub fn poll_job(&mut self) -> Option<Job<Swarm>> {
+        self.jobs.pop_front()
     }
 
     /// Takes the messages that are to be sent.

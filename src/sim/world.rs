@@ -368,7 +368,11 @@ impl<M: Machine> World<M> {
         loop {
             while let Some(to) = node.machine.poll_transmit(now, &mut self.spare) {
                 sent += 1;
-                assert!(sent <= MAX_TRANSMITS_AT_ONCE, "{id:?} ({}) doesn't stop sending at {now:?}", node.addr);
+                assert!(
+                    sent <= MAX_TRANSMITS_AT_ONCE,
+                    "{id:?} ({}) doesn't stop sending at {now:?}",
+                    node.addr
+                );
                 let len = self.spare.len();
                 let slot = self.pool.insert(id, to, &mut self.spare);
                 node.up.push(now, len, slot).expect("an uplink is endless");

@@ -29,6 +29,8 @@ impl Node {
         let mut failures = Vec::new();
         for (&fid, member) in &mut self.members {
             match member.role {
+                // What is left to do is the disk's, and that takes the time it takes.
+                Role::Downloading if member.swarm.is_complete() => {}
                 Role::Registering | Role::LookingUp if member.began + self.config.tracker_timeout <= now => {
                     failures.push((fid, self.announcer.tracker(), None));
                 }
@@ -58,6 +60,7 @@ impl Node {
     pub(super) fn next_deadline(&self) -> Option<Instant> {
         let members = self.members.values().filter_map(|member| match member.role {
             Role::Registering | Role::LookingUp => Some(member.began + self.config.tracker_timeout),
+            Role::Downloading if member.swarm.is_complete() => None,
             Role::Downloading => {
                 let stall = member.swarm.last_progress() + self.config.stall_timeout;
                 let is_short = member.swarm.peers().len() < self.config.neighbours;

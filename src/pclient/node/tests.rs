@@ -15,7 +15,7 @@ fn node() -> (Node, Fid) {
 
 fn share(node: &mut Node) {
     let manifest = Manifest::from_reader(&b"a"[..], 1).unwrap();
-    let mut storage = MemoryStorage::with_size(1).unwrap();
+    let storage = MemoryStorage::with_size(1).unwrap();
     storage.write_at(0, b"a").unwrap();
     node.share(Instant::ORIGIN, None, manifest, Box::new(storage));
 }
@@ -43,7 +43,10 @@ fn what_is_registered_while_it_is_fetched_is_there() {
     fetch(&mut node, fid);
     share(&mut node);
     assert!(matches!(node.poll_event(), Some(Event::Downloaded(which)) if which == fid));
-    assert_eq!(node.swarm(fid).unwrap().read_all().unwrap().unwrap(), b"a");
+    let (storage, size) = node.swarm(fid).unwrap().stored().unwrap();
+    let mut content = vec![0; size as usize];
+    storage.read_at(0, &mut content).unwrap();
+    assert_eq!(content, b"a");
 }
 
 #[test]

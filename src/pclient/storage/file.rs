@@ -9,6 +9,8 @@ use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
 use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 
+use parking_lot::Mutex;
+
 use super::{Storage, check_within};
 use crate::name;
 use crate::rand::Rng;
@@ -24,7 +26,7 @@ const NAME_TRIES: u32 = 8;
 pub struct FileStorage {
     file: File,
     size: u64,
-    access: Access,
+    access: Mutex<Access>,
 }
 
 #[derive(Debug)]
@@ -35,6 +37,8 @@ enum Access {
     Unfinished { temporary: PathBuf, target: PathBuf },
     /// Written, and under its own name.
     Finished,
+    /// Given up before that, and removed.
+    Abandoned,
 }
 
 impl FileStorage {
@@ -48,7 +52,7 @@ impl FileStorage {
         let file = File::open(path)?;
         let metadata = file.metadata()?;
         check_regular(&metadata)?;
-        Ok(FileStorage { file, size: metadata.len(), access: Access::ReadOnly })
+        Ok(FileStorage { file, size: metadata.len(), access: Mutex::new(Access::ReadOnly) })
     }
 
     /// Makes a file of `size` B that will be `target`. The temporary name holds random digits from `rng`.
@@ -81,7 +85,7 @@ impl FileStorage {
         };
         // From here on the drop removes the temporary file.
         let access = Access::Unfinished { temporary, target: target.to_owned() };
-        let storage = FileStorage { file, size, access };
+        let storage = FileStorage { file, size, access: Mutex::new(access) };
         storage.file.set_len(size)?;
         Ok(storage)
     }
@@ -90,6 +94,13 @@ impl FileStorage {
     pub const fn size(&self) -> u64 {
         self.size
     }
+
+    fn check_not_abandoned(&self) -> io::Result<()> {
+        match *self.access.lock() {
+            Access::Abandoned => Err(io::ErrorKind::PermissionDenied.into()),
+            Access::ReadOnly | Access::Unfinished { .. } | Access::Finished => Ok(()),
+        }
+    }
 }
 
 impl Storage for FileStorage {
@@ -97,35 +108,46 @@ impl Storage for FileStorage {
         self.file.read_exact_at(buf, offset)
     }
 
-    fn write_at(&mut self, offset: u64, data: &[u8]) -> io::Result<()> {
-        match self.access {
-            Access::Unfinished { .. } => {
-                check_within(self.size, offset, data.len())?;
-                self.file.write_all_at(data, offset)
-            }
-            Access::ReadOnly | Access::Finished => Err(io::ErrorKind::PermissionDenied.into()),
+    fn write_at(&self, offset: u64, data: &[u8]) -> io::Result<()> {
+        if !matches!(*self.access.lock(), Access::Unfinished { .. }) {
+            return Err(io::ErrorKind::PermissionDenied.into());
         }
+        check_within(self.size, offset, data.len())?;
+        self.file.write_all_at(data, offset)
     }
 
-    fn finish(&mut self) -> io::Result<()> {
-        let Access::Unfinished { temporary, target } = &self.access else {
-            return Ok(());
-        };
-        // The content is on the disk before the name is: a crash leaves no file that is whole by name only.
+    fn finish(&self) -> io::Result<()> {
+        if !matches!(*self.access.lock(), Access::Unfinished { .. }) {
+            return self.check_not_abandoned();
+        }
+        // The content is on the disk before the name is: a crash leaves no file that is whole by name only. It takes
+        // long, so the lock is not held meanwhile.
         self.file.sync_all()?;
+        let mut access = self.access.lock();
+        let Access::Unfinished { temporary, target } = &*access else {
+            drop(access);
+            return self.check_not_abandoned();
+        };
         rename_without_overwrite(temporary, target)?;
         let target = target.clone();
-        self.access = Access::Finished;
+        *access = Access::Finished;
+        drop(access);
         sync_directory_of(&target)
+    }
+
+    fn abandon(&self) {
+        let mut access = self.access.lock();
+        if let Access::Unfinished { temporary, .. } = &*access {
+            // Nobody is left to tell if this fails.
+            let _ = fs::remove_file(temporary);
+            *access = Access::Abandoned;
+        }
     }
 }
 
 impl Drop for FileStorage {
     fn drop(&mut self) {
-        if let Access::Unfinished { temporary, .. } = &self.access {
-            // Nobody is left to tell if this fails.
-            let _ = fs::remove_file(temporary);
-        }
+        self.abandon();
     }
 }
 

@@ -1,5 +1,7 @@
 //! The receiver's side of a swarm: the manifest, then the pieces, verified and stored.
 
+use std::sync::Arc;
+
 use super::{Content, Notice, Swarm};
 use crate::Error;
 use crate::pclient::download::{Arrival, Ask, Download};
@@ -10,6 +12,12 @@ use crate::pclient::peer::{Announced, Peer};
 use crate::pclient::pieces::{Bitfield, PieceIndex};
 use crate::rudp::Handle;
 use crate::time::Instant;
+
+/// What a piece turned out to be.
+enum Verdict {
+    Stored,
+    Spoiled,
+}
 
 impl Swarm {
     /// Asks somebody for the manifest, unless it is here or under way.
@@ -97,7 +105,7 @@ impl Swarm {
             Arrival::Duplicate => {}
             Arrival::Partial => self.last_progress = now,
             Arrival::Nonsense => return self.ban(now, key),
-            Arrival::Whole { piece, data, givers } => self.on_whole_piece(now, piece, &data, &givers),
+            Arrival::Whole { piece, data, givers } => self.on_whole_piece(piece, data, givers),
         }
         self.refill(now, key);
     }
@@ -115,31 +123,55 @@ impl Swarm {
         }
     }
 
-    /// A piece has all its blocks: it counts only if it is what the manifest says.
-    pub(super) fn on_whole_piece(&mut self, now: Instant, piece: PieceIndex, data: &[u8], givers: &[Handle]) {
-        let (Some(content), Some(download)) = (&mut self.content, &mut self.download) else { return };
-        if !content.manifest.verify_piece(piece, data) {
-            log::warn!("piece {} of {} doesn't verify", piece.get(), self.fid.short());
-            let cancels = download.give_up(&mut self.peers, piece);
-            self.send_asks(cancels);
-            // One giver alone is proved a liar; of several, the next to give the whole piece will show.
-            if let [liar] = givers {
-                self.ban(now, *liar);
-            }
-            return;
+    /// A piece has all its blocks: it counts only if it is what the manifest says, and when it is stored. Both take
+    /// long, so another thread does them.
+    pub(super) fn on_whole_piece(&mut self, piece: PieceIndex, data: Vec<u8>, givers: Vec<Handle>) {
+        let Some(content) = &self.content else { return };
+        let (manifest, storage) = (Arc::clone(&content.manifest), Arc::clone(&content.storage));
+        self.jobs.push_back(Box::new(move || {
+            let outcome = if manifest.verify_piece(piece, &data) {
+                let offset = manifest.lengths().piece_range(piece).start;
+                storage.write_at(offset, &data).map(|()| Verdict::Stored)
+            } else {
+                Ok(Verdict::Spoiled)
+            };
+            Box::new(move |swarm: &mut Swarm, now| {
+                let Some(download) = &mut swarm.download else { return };
+                download.recycle(data);
+                match outcome {
+                    Ok(Verdict::Stored) => swarm.on_stored(now, piece, &givers),
+                    Ok(Verdict::Spoiled) => swarm.on_spoiled(now, piece, &givers),
+                    Err(source) => swarm.on_storage_error(source),
+                }
+            })
+        }));
+    }
+
+    pub(super) fn on_storage_error(&mut self, source: std::io::Error) {
+        self.notices.push(Notice::Failed(Error::Storage { fid: self.fid, source: source.into() }));
+    }
+
+    fn on_spoiled(&mut self, now: Instant, piece: PieceIndex, givers: &[Handle]) {
+        let Some(download) = &mut self.download else { return };
+        log::warn!("piece {} of {} doesn't verify", piece.get(), self.fid.short());
+        let cancels = download.give_up(&mut self.peers, piece);
+        self.send_asks(cancels);
+        // One giver alone is proved a liar; of several, the next to give the whole piece will show.
+        if let [liar] = givers {
+            self.ban(now, *liar);
         }
-        let offset = content.manifest.lengths().piece_range(piece).start;
-        if let Err(source) = content.storage.write_at(offset, data) {
-            return self
-                .notices
-                .push(Notice::Failed(Error::Storage { fid: self.fid, source: source.into() }));
-        }
+        self.refill_all(now);
+    }
+
+    fn on_stored(&mut self, now: Instant, piece: PieceIndex, givers: &[Handle]) {
+        let Some(download) = &mut self.download else { return };
         self.last_progress = now;
         if let [giver] = givers
             && let Some(peer) = self.peers.get(giver)
         {
             self.conduct.good(peer.remote);
         }
+        let was_held_up = download.is_held_up();
         let cancels = download.on_verified(&mut self.peers, piece);
         self.send_asks(cancels);
         for peer in self.peers.values_mut() {
@@ -150,20 +182,30 @@ impl Swarm {
         self.schedule_haves(now);
         if self.is_complete() {
             self.complete();
+        } else if was_held_up {
+            self.refill_all(now);
         }
     }
 
+    /// All pieces are there: nothing more is asked for, and what is written is to last.
     pub(super) fn complete(&mut self) {
         self.tick = None;
         if let Some(download) = &mut self.download {
             let cancels = download.give_up_all(&mut self.peers);
             self.send_asks(cancels);
         }
-        let finished = self.content.as_mut().map_or(Ok(()), |content| content.storage.finish());
-        self.notices.push(match finished {
-            Ok(()) => Notice::Complete,
-            Err(source) => Notice::Failed(Error::Storage { fid: self.fid, source: source.into() }),
-        });
+        let Some(content) = &self.content else { return };
+        let storage = Arc::clone(&content.storage);
+        self.jobs.push_back(Box::new(move || {
+            let finished = storage.finish();
+            Box::new(move |swarm: &mut Swarm, _| match finished {
+                Ok(()) => {
+                    swarm.is_finished = true;
+                    swarm.notices.push(Notice::Complete);
+                }
+                Err(source) => swarm.on_storage_error(source),
+            })
+        }));
     }
 
     /// Asks a source for more; one that has nothing to do for us may take over from a slower one.

@@ -1,7 +1,6 @@
 //! The sender's side of a swarm: the manifest, the requests of peers, content, and word of what is here.
 
-use super::{Notice, Swarm};
-use crate::Error;
+use super::Swarm;
 use crate::pclient::download::{block_count, block_len};
 use crate::pclient::message::{self, BLOCK_LEN, MAX_HASHES, MAX_HAVES, Message};
 use crate::pclient::peer::{Target, Wanted, What};
@@ -124,8 +123,7 @@ impl Swarm {
                     let offset =
                         lengths.piece_range(serve.piece).start + u64::from(block) * u64::from(BLOCK_LEN);
                     if let Err(source) = content.storage.read_at(offset, &mut buf[start..]) {
-                        self.notices
-                            .push(Notice::Failed(Error::Storage { fid: self.fid, source: source.into() }));
+                        self.on_storage_error(source);
                         return None;
                     }
                     self.sending.add(now, len as u64);

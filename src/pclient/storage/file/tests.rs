@@ -40,7 +40,7 @@ fn kind<T: std::fmt::Debug>(result: io::Result<T>) -> io::ErrorKind {
 fn a_file_appears_under_its_name_when_it_is_whole() {
     let directory = Directory::new("appears");
     let target = directory.file("film.mkv");
-    let mut storage = FileStorage::create(&target, 11, &mut Rng::from_seed(1)).unwrap();
+    let storage = FileStorage::create(&target, 11, &mut Rng::from_seed(1)).unwrap();
     let names = directory.names();
     assert!(names[0].starts_with(".film.mkv.swarmcast-") && names[0].ends_with(".part"), "{names:?}");
     storage.write_at(6, b"world").unwrap();
@@ -61,7 +61,7 @@ fn a_file_appears_under_its_name_when_it_is_whole() {
 #[test]
 fn an_unfinished_file_leaves_nothing() {
     let directory = Directory::new("unfinished");
-    let mut storage = FileStorage::create(&directory.file("x"), 4, &mut Rng::from_seed(1)).unwrap();
+    let storage = FileStorage::create(&directory.file("x"), 4, &mut Rng::from_seed(1)).unwrap();
     storage.write_at(0, b"ab").unwrap();
     drop(storage);
     assert!(directory.names().is_empty());
@@ -74,7 +74,7 @@ fn an_unfinished_file_leaves_nothing() {
 fn nothing_is_overwritten() {
     let directory = Directory::new("overwrite");
     let target = directory.file("x");
-    let mut storage = FileStorage::create(&target, 3, &mut Rng::from_seed(1)).unwrap();
+    let storage = FileStorage::create(&target, 3, &mut Rng::from_seed(1)).unwrap();
     storage.write_at(0, b"new").unwrap();
     // It appears while we download.
     fs::write(&target, b"old").unwrap();
@@ -111,7 +111,7 @@ fn links_laid_out_for_us_are_not_followed() {
     let tag = Rng::from_seed(7).u32();
     let taken = directory.0.join(temporary_name(b"x", tag));
     std::os::unix::fs::symlink(&victim, &taken).unwrap();
-    let mut storage = FileStorage::create(&directory.file("x"), 3, &mut Rng::from_seed(7)).unwrap();
+    let storage = FileStorage::create(&directory.file("x"), 3, &mut Rng::from_seed(7)).unwrap();
     storage.write_at(0, b"new").unwrap();
     storage.finish().unwrap();
     assert_eq!(fs::read(&victim).unwrap(), b"precious");
@@ -124,7 +124,7 @@ fn links_laid_out_for_us_are_not_followed() {
 #[test]
 fn writes_beyond_the_size_are_refused() {
     let directory = Directory::new("beyond");
-    let mut storage = FileStorage::create(&directory.file("x"), 4, &mut Rng::from_seed(1)).unwrap();
+    let storage = FileStorage::create(&directory.file("x"), 4, &mut Rng::from_seed(1)).unwrap();
     for offset in [2, 4, u64::MAX] {
         assert_eq!(kind(storage.write_at(offset, b"abc")), io::ErrorKind::InvalidInput);
     }
@@ -153,7 +153,7 @@ fn what_is_shared_is_never_written_and_stays() {
     let directory = Directory::new("shared");
     let path = directory.file("x");
     fs::write(&path, b"abc").unwrap();
-    let mut storage = FileStorage::open(&path).unwrap();
+    let storage = FileStorage::open(&path).unwrap();
     assert_eq!(kind(storage.write_at(0, b"x")), io::ErrorKind::PermissionDenied);
     storage.finish().unwrap();
     drop(storage);
@@ -184,4 +184,21 @@ fn the_longest_name_has_a_temporary_one() {
         assert!(temporary.starts_with(&format!(".{beginning}")), "{temporary}");
         assert!((name::MAX_LEN - 1..=name::MAX_LEN).contains(&temporary.len()), "{temporary}");
     }
+}
+
+#[test]
+fn what_is_abandoned_is_gone_at_once_and_stays_so() {
+    let directory = Directory::new("abandoned");
+    let target = directory.file("a");
+    let storage = FileStorage::create(&target, 4, &mut Rng::from_seed(1)).unwrap();
+    storage.write_at(0, b"half").unwrap();
+    storage.abandon();
+    assert!(directory.names().is_empty());
+    assert_eq!(kind(storage.write_at(0, b"more")), io::ErrorKind::PermissionDenied);
+    assert_eq!(kind(storage.finish()), io::ErrorKind::PermissionDenied);
+    assert!(directory.names().is_empty());
+    let finished = FileStorage::create(&target, 0, &mut Rng::from_seed(2)).unwrap();
+    finished.finish().unwrap();
+    finished.abandon();
+    assert_eq!(directory.names(), ["a"]);
 }
