@@ -35,8 +35,8 @@ const MAX_REFUSALS: u32 = 4;
 const SILENCE: Duration = Duration::from_millis(250);
 /// A source that delivered nothing for this long is asked anew: something was lost that can't have been.
 const STALL: Duration = Duration::from_secs(10);
-/// Most that may wait to be stored, B.
-const MAX_STORING: u64 = 16 << 20;
+/// Most that may be under way or wait to be stored, B; but each source may always have the least number of pieces.
+const MAX_UNDER_WAY: u64 = 24 << 20;
 /// Room for so many pieces is kept for the next ones.
 const MAX_SPARE: usize = 8;
 /// A steal has to promise the block in this share of the time.
@@ -185,7 +185,10 @@ impl Download {
         rng: &mut Rng,
     ) -> Vec<Ask> {
         let mut asks = Vec::new();
+        let asked: u64 = peers.values().map(|peer| peer.source.outstanding()).sum();
+        let others = asked - peers[&key].source.outstanding() + self.storing_bytes();
         let depth = (peers[&key].source.meter.rate(now) * DEPTH.as_secs_f64()) as u64;
+        let depth = depth.min(MAX_UNDER_WAY.saturating_sub(others));
         let depth = depth.max(MIN_PIECES * u64::from(self.lengths.full_piece_len()));
         loop {
             let source = &peers[&key].source;
@@ -209,8 +212,11 @@ impl Download {
 
     /// Whether so much waits to be stored that no more is asked for: a slow disk must not fill the memory.
     pub fn is_held_up(&self) -> bool {
-        let waiting = self.storing.len() as u64 * u64::from(self.lengths.full_piece_len());
-        waiting >= MAX_STORING && self.storing.len() as u64 >= MIN_PIECES
+        self.storing_bytes() >= MAX_UNDER_WAY / 2 && self.storing.len() as u64 >= MIN_PIECES
+    }
+
+    fn storing_bytes(&self) -> u64 {
+        self.storing.len() as u64 * u64::from(self.lengths.full_piece_len())
     }
 
     /// Takes back the room of a piece that has been stored.

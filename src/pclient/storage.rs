@@ -22,6 +22,14 @@ pub trait Storage: Send + Sync {
     /// system reports them. After an error the content of `buf` means nothing.
     fn read_at(&self, offset: u64, buf: &mut [u8]) -> io::Result<()>;
 
+    /// As [`read_at`](Storage::read_at), if that waits for no disk; else false, and the content of `buf` means nothing.
+    ///
+    /// # Errors
+    /// As `read_at`.
+    fn try_read_at(&self, offset: u64, buf: &mut [u8]) -> io::Result<bool> {
+        self.read_at(offset, buf).map(|()| true)
+    }
+
     /// Writes all of `data` at `offset`.
     ///
     /// # Errors

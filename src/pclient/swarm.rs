@@ -18,7 +18,7 @@ use super::manifest::Manifest;
 use super::manifest_fetch::ManifestFetch;
 use super::message::Message;
 use super::peer::{Announced, Peer};
-use super::pieces::{Bitfield, Lengths};
+use super::pieces::{Bitfield, Lengths, PieceIndex};
 use super::rate::RateMeter;
 use super::storage::Storage;
 use super::upload::Upload;
@@ -60,6 +60,8 @@ pub struct Progress {
 struct Content {
     manifest: Arc<Manifest>,
     storage: Arc<dyn Storage>,
+    /// The piece that last had to be fetched from a slow disk. The system's cache has it too, but may lose it.
+    loaded: Option<(PieceIndex, Vec<u8>)>,
     availability: Availability,
     upload: Upload,
 }
@@ -70,6 +72,7 @@ impl Content {
         Content {
             manifest: Arc::new(manifest),
             storage: storage.into(),
+            loaded: None,
             availability: Availability::new(lengths),
             upload: Upload::new(lengths),
         }

@@ -4,6 +4,8 @@
 //! transmission starts: the least sent, ties at random. One piece goes to one peer at a time, so that the first whole
 //! copies exist early; a source serves whoever has the fewest unspread pieces, a relay whoever has the fewest pieces.
 
+use std::collections::BTreeSet;
+
 use super::availability::Availability;
 use super::download::{Peers, block_count};
 use super::message::BLOCK_LEN;
@@ -56,6 +58,8 @@ pub struct Upload {
     first_to: Vec<Option<Handle>>,
     /// Whose piece is under way.
     current: Option<Handle>,
+    /// Pieces that come from the disk, and can't be sent until they are here.
+    loading: BTreeSet<PieceIndex>,
     turn: u64,
 }
 
@@ -68,8 +72,27 @@ impl Upload {
             unsent: Bitfield::full(&lengths),
             first_to: vec![None; count],
             current: None,
+            loading: BTreeSet::new(),
             turn: 0,
         }
+    }
+
+    /// A block was to be served, but its piece has to come from the disk first: it is to be served when that is here.
+    pub fn hold_back(&mut self, peers: &mut Peers, serve: &Serve) {
+        self.loading.insert(serve.piece);
+        let Some(peer) = peers.get_mut(&serve.to) else { return };
+        match &mut peer.queue.serving {
+            Some((_, target)) => target.blocks.start = serve.block,
+            none => {
+                let blocks = serve.block..serve.block + 1;
+                *none = Some((serve.id, Target { piece: serve.piece, blocks }));
+            }
+        }
+    }
+
+    /// A piece is here.
+    pub fn on_loaded(&mut self, piece: PieceIndex) {
+        self.loading.remove(&piece);
     }
 
     /// Takes in a request. False if the peer has asked for far too much.
@@ -181,9 +204,13 @@ impl Upload {
 
     /// The peer under way, if it may go on; else the one that deserves it most.
     fn choose_peer(&self, peers: &Peers, is_source: bool, may_go: impl Fn(Handle) -> bool) -> Option<Handle> {
-        let wants = |peer: &Peer| peer.queue.serving.is_some() || !peer.queue.wanted.is_empty();
+        let is_loaded = |piece| !self.loading.contains(&piece);
+        let wants = |peer: &Peer| match &peer.queue.serving {
+            Some((_, target)) => is_loaded(target.piece),
+            None => !peer.queue.wanted.is_empty(),
+        };
         if let Some(current) = self.current
-            && peers.get(&current).is_some_and(|peer| peer.queue.serving.is_some())
+            && peers.get(&current).is_some_and(|peer| peer.queue.serving.is_some() && wants(peer))
             && may_go(current)
         {
             return Some(current);
@@ -394,6 +421,20 @@ mod tests {
         let next = table.next_for(|key| key == only);
         assert!(matches!(next, Some(Next::Block(serve)) if serve.to == only));
         assert_eq!(table.next_for(|key| key == only), None);
+    }
+
+    #[test]
+    fn whoever_waits_for_the_disk_holds_nobody_up() {
+        let mut table = Table::new(2, 2);
+        table.wants_any(0, 0..1);
+        table.wants_any(1, 0..1);
+        let Some(Next::Block(held)) = table.next() else { panic!("nothing to serve") };
+        table.upload.hold_back(&mut table.peers, &held);
+        let (other, _) = table.serves();
+        assert!(other != held.to);
+        assert_eq!(table.next(), None);
+        table.upload.on_loaded(held.piece);
+        assert_eq!(table.next(), Some(Next::Block(held)));
     }
 
     #[test]

@@ -108,6 +108,25 @@ impl Storage for FileStorage {
         self.file.read_exact_at(buf, offset)
     }
 
+    /// Reads from the page cache alone. A file system that can't (tmpfs, which is memory, is one) is read at once.
+    #[cfg(target_os = "linux")]
+    fn try_read_at(&self, offset: u64, buf: &mut [u8]) -> io::Result<bool> {
+        use rustix::io::{Errno, ReadWriteFlags, preadv2};
+        let mut filled = 0;
+        while filled < buf.len() {
+            let part = &mut [io::IoSliceMut::new(&mut buf[filled..])];
+            match preadv2(&self.file, part, offset + filled as u64, ReadWriteFlags::NOWAIT) {
+                Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
+                Ok(read) => filled += read,
+                Err(Errno::AGAIN) => return Ok(false),
+                Err(Errno::INTR) => {}
+                Err(Errno::OPNOTSUPP) => return self.read_at(offset, buf).map(|()| true),
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Ok(true)
+    }
+
     fn write_at(&self, offset: u64, data: &[u8]) -> io::Result<()> {
         if !matches!(*self.access.lock(), Access::Unfinished { .. }) {
             return Err(io::ErrorKind::PermissionDenied.into());

@@ -1,6 +1,8 @@
 //! The sender's side of a swarm: the manifest, the requests of peers, content, and word of what is here.
 
-use super::Swarm;
+use std::sync::Arc;
+
+use super::{Content, Swarm};
 use crate::pclient::download::{block_count, block_len};
 use crate::pclient::message::{self, BLOCK_LEN, MAX_HASHES, MAX_HAVES, Message};
 use crate::pclient::peer::{Target, Wanted, What};
@@ -122,15 +124,41 @@ impl Swarm {
                     buf.resize(start + len, 0);
                     let offset =
                         lengths.piece_range(serve.piece).start + u64::from(block) * u64::from(BLOCK_LEN);
-                    if let Err(source) = content.storage.read_at(offset, &mut buf[start..]) {
-                        self.on_storage_error(source);
-                        return None;
+                    match read_block(content, serve.piece, offset, &mut buf[start..]) {
+                        Ok(true) => {}
+                        Ok(false) => {
+                            content.upload.hold_back(&mut self.peers, &serve);
+                            self.load(serve.piece);
+                            continue;
+                        }
+                        Err(source) => {
+                            self.on_storage_error(source);
+                            return None;
+                        }
                     }
                     self.sending.add(now, len as u64);
                     return Some((serve.to, buf));
                 }
             }
         }
+    }
+
+    /// Has a piece read by another thread, as its disk is slow.
+    fn load(&mut self, piece: PieceIndex) {
+        let Some(content) = &self.content else { return };
+        let (range, storage) = (content.manifest.lengths().piece_range(piece), Arc::clone(&content.storage));
+        self.jobs.push_back(Box::new(move || {
+            let mut data = vec![0; (range.end - range.start) as usize];
+            let read = storage.read_at(range.start, &mut data);
+            Box::new(move |swarm: &mut Swarm, _| {
+                let Some(content) = &mut swarm.content else { return };
+                content.upload.on_loaded(piece);
+                match read {
+                    Ok(()) => content.loaded = Some((piece, data)),
+                    Err(source) => swarm.on_storage_error(source),
+                }
+            })
+        }));
     }
 
     pub(super) fn schedule_haves(&mut self, now: Instant) {
@@ -154,5 +182,17 @@ impl Swarm {
                 self.outbox.push((key, Class::Control, Message::Have { channel, pieces }.encode()));
             }
         }
+    }
+}
+
+/// Reads part of a piece, unless that has to wait for the disk.
+fn read_block(content: &Content, piece: PieceIndex, offset: u64, buf: &mut [u8]) -> std::io::Result<bool> {
+    match &content.loaded {
+        Some((loaded, data)) if *loaded == piece => {
+            let start = (offset - content.manifest.lengths().piece_range(piece).start) as usize;
+            buf.copy_from_slice(&data[start..start + buf.len()]);
+            Ok(true)
+        }
+        _ => content.storage.try_read_at(offset, buf),
     }
 }

@@ -202,3 +202,14 @@ fn what_is_abandoned_is_gone_at_once_and_stays_so() {
     finished.abandon();
     assert_eq!(directory.names(), ["a"]);
 }
+
+#[test]
+fn what_was_just_written_is_read_without_waiting() {
+    let directory = Directory::new("quick");
+    let storage = FileStorage::create(&directory.file("a"), 11, &mut Rng::from_seed(1)).unwrap();
+    storage.write_at(0, b"hello world").unwrap();
+    let mut buf = [0; 5];
+    assert!(storage.try_read_at(6, &mut buf).unwrap());
+    assert_eq!(&buf, b"world");
+    assert_eq!(kind(storage.try_read_at(7, &mut buf)), io::ErrorKind::UnexpectedEof);
+}
