@@ -27,9 +27,9 @@ impl Lengths {
     pub const MIN_PIECE_LOG2: u8 = 11;
     /// The largest piece is 2²² B = 4 MiB.
     pub const MAX_PIECE_LOG2: u8 = 22;
-    /// The most pieces that a file may have: indices fit 32 bits with one to spare.
-    pub const MAX_PIECES: u32 = 1 << 31;
-    /// The largest file, B: [`MAX_PIECES`](Lengths::MAX_PIECES) of the largest pieces, 8 PiB. Larger ones are refused.
+    /// The most pieces that a file may have: so many bits still fit one message.
+    pub const MAX_PIECES: u32 = 1_000_000;
+    /// The largest file, B: [`MAX_PIECES`](Lengths::MAX_PIECES) of the largest pieces, 4.2 TB. Larger ones are refused.
     pub const MAX_SIZE: u64 = (Lengths::MAX_PIECES as u64) << Lengths::MAX_PIECE_LOG2;
 
     /// A file of `size` B in pieces of 2^`piece_log2` B.
@@ -53,7 +53,7 @@ impl Lengths {
     /// length follows from the size alone, so that all who share a file cut it alike.
     ///
     /// # Errors
-    /// If the file is larger than [`Lengths::MAX_SIZE`] (8 PiB): it would have too many of the largest pieces.
+    /// If the file is larger than [`Lengths::MAX_SIZE`] (4.2 TB): it would have too many of the largest pieces.
     pub fn choose(size: u64) -> Result<Lengths, LengthsError> {
         let piece_log2 = match size {
             0..1_000_000 => 12,
@@ -207,8 +207,8 @@ mod tests {
         for size in [Lengths::MAX_SIZE + 1, u64::MAX] {
             assert_eq!(Lengths::choose(size), Err(LengthsError::TooManyPieces { size, piece_log2: 22 }));
         }
-        assert!(Lengths::new(1 << 42, 11).is_ok());
-        assert!(Lengths::new((1 << 42) + 1, 11).is_err());
+        assert!(Lengths::new(1_000_000 << 11, 11).is_ok());
+        assert!(Lengths::new((1_000_000 << 11) + 1, 11).is_err());
     }
 
     #[test]

@@ -83,7 +83,7 @@ pub enum Event {
 
 /// The client's side of one tracker.
 ///
-/// - Commands: `announce`, `set_progress`, `set_want`, `request_holders`, `lookup`, `find`, `cancel`, `leave`,
+/// - Commands: `announce`, `set_progress`, `request_holders`, `lookup`, `find`, `cancel`, `leave`,
 ///   `stop_lookup`, `stop_find`.
 /// - Driving, to the contract of [`crate::machine::Machine`]: `handle_oneshot`, `handle_timeout`, `poll_transmit`,
 ///   `poll_timeout`, and `poll_event` until it gives `None`.
@@ -159,13 +159,6 @@ impl Announcer {
     pub fn set_progress(&mut self, fid: Fid, progress: u8) {
         if let Some(holding) = self.holdings.get_mut(&fid) {
             holding.progress = progress;
-        }
-    }
-
-    /// How many others the answer to the next announcement of the file shall name. Sends nothing.
-    pub fn set_want(&mut self, fid: Fid, want: u8) {
-        if let Some(holding) = self.holdings.get_mut(&fid) {
-            holding.want = want;
         }
     }
 
