@@ -76,28 +76,35 @@ fn median(mut values: Vec<f64>) -> f64 {
 
 fn main() {
     println!(
-        "{:>7}  {:>10} {:>8}  {:>10} {:>8}  {:>6}",
-        "B", "raw 1/s", "MB/s", "proxy 1/s", "MB/s", "ratio"
+        "{:>7}  {:>10} {:>8}  {:>10} {:>8}  {:>6}  {:>10} {:>6}",
+        "B", "raw 1/s", "MB/s", "proxy 1/s", "MB/s", "ratio", "no offload", "ratio"
     );
-    let (from, to) = (Proxy::new(0, 0, None).expect("a port"), Proxy::new(0, 0, None).expect("a port"));
+    let pair = |open: fn() -> std::io::Result<Proxy>| (open().expect("a port"), open().expect("a port"));
+    let (from, to) = pair(|| Proxy::new(0, 0, None));
+    let plain = pair(|| Proxy::bind_without_offload("127.0.0.1:0", 0, 0));
     let (raw_from, mut raw_to) = (Raw::new(LOST), Raw::new(LOST));
     for len in [64, 1_200, 1_472, 8_972, 65_507] {
         let count = (BYTES / len).min(DATAGRAMS);
-        let (mut raws, mut proxies) = (Vec::new(), Vec::new());
+        let through = |(from, to): (&Proxy, &Proxy)| {
+            let addr = to.local_addr();
+            let send = |datagram: &[u8]| from.send(datagram, addr).expect("it is open");
+            stream(count, len, send, || Some(to.recv(Some(LOST)).ok()?.0.len()))
+        };
+        let (mut raws, mut proxies, mut plains) = (Vec::new(), Vec::new(), Vec::new());
         for _ in 0..ROUNDS {
             let addr = raw_to.local_addr();
             raws.push(stream(count, len, |datagram| raw_from.send(datagram, addr), || raw_to.recv()));
-            let addr = to.local_addr();
-            let send = |datagram: &[u8]| from.send(datagram, addr).expect("it is open");
-            proxies.push(stream(count, len, send, || Some(to.recv(Some(LOST)).ok()?.0.len())));
+            proxies.push(through((&from, &to)));
+            plains.push(through((&plain.0, &plain.1)));
         }
-        let (raw, proxy) = (median(raws), median(proxies));
+        let (raw, proxy, plain) = (median(raws), median(proxies), median(plains));
         let rate = |datagrams: f64| datagrams * len as f64 / 1e6;
-        let ratio = proxy / raw;
         println!(
-            "{len:>7}  {raw:>10.0} {:>8.0}  {proxy:>10.0} {:>8.0}  {ratio:>6.2}",
+            "{len:>7}  {raw:>10.0} {:>8.0}  {proxy:>10.0} {:>8.0}  {:>6.2}  {plain:>10.0} {:>6.2}",
             rate(raw),
-            rate(proxy)
+            rate(proxy),
+            proxy / raw,
+            plain / raw
         );
     }
     let (raw_to_addr, to_addr) = (raw_to.local_addr(), to.local_addr());

@@ -83,9 +83,31 @@ impl Proxy {
     /// # Errors
     /// The last address's error if none can be bound; `InvalidInput` if `addr` resolves to nothing.
     pub fn bind(addr: impl ToSocketAddrs, upload_rate: u64, download_rate: u64) -> io::Result<Proxy> {
+        Proxy::bind_with(addr, upload_rate, download_rate, true)
+    }
+
+    /// As [`Proxy::bind`], but every datagram takes a system call of its own, as on a system that knows no segmentation
+    /// offload: to see what that is worth, or where a driver has it wrong.
+    ///
+    /// # Errors
+    /// As [`Proxy::bind`].
+    pub fn bind_without_offload(
+        addr: impl ToSocketAddrs,
+        upload_rate: u64,
+        download_rate: u64,
+    ) -> io::Result<Proxy> {
+        Proxy::bind_with(addr, upload_rate, download_rate, false)
+    }
+
+    fn bind_with(
+        addr: impl ToSocketAddrs,
+        upload_rate: u64,
+        download_rate: u64,
+        offload: bool,
+    ) -> io::Result<Proxy> {
         let mut failure = io::Error::new(io::ErrorKind::InvalidInput, "the name has no address to bind");
         for addr in addr.to_socket_addrs()? {
-            match Proxy::open(addr, Rate::new(upload_rate), Rate::new(download_rate), true) {
+            match Proxy::open(addr, Rate::new(upload_rate), Rate::new(download_rate), offload) {
                 Ok(proxy) => return Ok(proxy),
                 Err(error) => failure = error,
             }
