@@ -1,6 +1,7 @@
 //! The transport alone: rudp from memory to memory beside plain UDP, each in two processes over unshaped proxies.
 //!
-//! `cargo bench --bench transport` prints a table; SECONDS (1) is the time of each run and ROUNDS (3) how many there are.
+//! `cargo bench --bench transport` prints a table; SECONDS (1) is the time of each run and ROUNDS (3) how many there are, and
+//! OFFLOAD=0 has both do without segmentation offload.
 //! In each round, plain UDP takes turns with rudp and sends datagrams of the size that rudp has just reached: what counts
 //! is the share, which says what reliability costs. No disk, no piece and no hash take part. Plain UDP sends as fast as its
 //! proxy takes it, and what counts of it is what arrives.
@@ -164,7 +165,12 @@ impl Drop for Process {
 }
 
 fn proxy() -> Proxy {
-    Proxy::new(0, 0, None).expect("loopback has free ports")
+    let addr = "127.0.0.1:0";
+    let bound = match option("OFFLOAD", 1) {
+        0 => Proxy::bind_without_offload(addr, 0, 0),
+        _ => Proxy::bind(addr, 0, 0),
+    };
+    bound.expect("loopback has free ports")
 }
 
 /// A probe at work, and its notes.
