@@ -48,6 +48,7 @@ impl Flow {
                         None => self.received.push((remote, data.len() as u64)),
                     }
                 }
+                Event::Moved { .. } => {}
                 Event::Closed { handle, .. } => self.out.retain(|&out| out != handle),
             }
         }

@@ -215,6 +215,7 @@ impl World {
                     entry.received += 1;
                     assert!(entry.received <= entry.sent, "a message came twice");
                 }
+                Event::Moved { remote, .. } => panic!("nobody is at {remote}"),
                 Event::Closed { reason, .. } => panic!("a connection broke: {reason}"),
             }
         }

@@ -56,6 +56,11 @@ impl MtuDiscovery {
         self.current = self.current.min(self.limit);
     }
 
+    /// The path is another one: only the base is known to pass.
+    pub fn restart(&mut self, now: Instant) {
+        *self = MtuDiscovery::new(self.limit, now);
+    }
+
     /// What the path is known to carry, B.
     pub fn path_mtu(&self) -> usize {
         self.current

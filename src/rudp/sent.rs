@@ -199,12 +199,20 @@ impl SentPackets {
         self.in_flight_below(u64::MAX).next()
     }
 
-    /// The newest packet in flight.
-    pub fn newest_in_flight(&self) -> Option<&SentPacket> {
-        self.slots.iter().rev().find_map(|slot| match slot {
-            Slot::InFlight(packet) => Some(packet),
-            Slot::Lost { .. } | Slot::Settled => None,
-        })
+    /// Takes all packets out of flight, oldest first, as if they had been acked: what they carried has gone where nobody
+    /// is.
+    pub fn forget_in_flight(&mut self) -> Vec<SentPacket> {
+        let mut forgotten = Vec::with_capacity(self.in_flight_count);
+        for slot in &mut self.slots {
+            if let Slot::InFlight(_) = slot
+                && let Slot::InFlight(packet) = std::mem::replace(slot, Slot::Settled)
+            {
+                forgotten.push(packet);
+            }
+        }
+        (self.in_flight, self.in_flight_count) = (0, 0);
+        self.trim();
+        forgotten
     }
 
     /// Takes a packet out of flight as lost. `None` if it isn't in flight.
@@ -324,6 +332,18 @@ mod tests {
             assert_eq!(sent.ack(gap - 1..gap + 2, |_, _| {}), Err(NeverSent), "{gap}");
         }
         assert_eq!(numbers.iter().filter(|&&n| sent.ack(n..n + 1, |_, _| {}).is_err()).count(), 0);
+    }
+
+    #[test]
+    fn what_is_forgotten_is_neither_in_flight_nor_lost() {
+        let mut sent = starting_at(0);
+        for n in 0..3 {
+            sent.push(packet(n));
+        }
+        assert!(sent.declare_lost(0, at(5)).is_some());
+        assert_eq!(sent.forget_in_flight().len(), 2);
+        assert_eq!((sent.in_flight(), sent.any_in_flight(), sent.next_number()), (0, false, 3));
+        assert_eq!(sent.ack(1..3, |_, _| panic!("not in flight")), Ok(0));
     }
 
     #[test]
