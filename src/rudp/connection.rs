@@ -31,9 +31,10 @@ use super::packet::{self, ConnectionId, Header, Kind};
 use super::path::{self, PathValidation, Token};
 use super::received::{MAX_ACK_DELAY, Received};
 use super::recv_window::RecvWindow;
+use super::reordering::Reordering;
 use super::rtt::RttEstimator;
 use super::send_window::{Class, SendWindow, Tag};
-use super::sent::{Content, SentPacket, SentPackets};
+use super::sent::{Acked, Content, SentPacket, SentPackets};
 use super::seq;
 use super::stats::Stats;
 use super::timer::{Timer, TimerTable};
@@ -93,6 +94,7 @@ pub struct Connection {
     /// The packet with which the present path began: what is known of older ones concerns another.
     path_begins: u64,
     rtt: RttEstimator,
+    reordering: Reordering,
     window: DelayWindow,
     mtu: MtuDiscovery,
     delivery: DeliveryRate,
@@ -191,6 +193,7 @@ impl Connection {
             largest_acked: 0,
             path_begins: 0,
             rtt: RttEstimator::new(),
+            reordering: Reordering::new(now),
             window: DelayWindow::new(datagram),
             mtu,
             delivery: DeliveryRate::new(now),
@@ -468,6 +471,7 @@ impl Connection {
     fn restart_path(&mut self, now: Instant) {
         self.path_begins = self.sent.next_number();
         self.rtt = RttEstimator::new();
+        self.reordering = Reordering::new(now);
         self.mtu.restart(now);
         let datagram = self.mtu.path_mtu() as u64;
         self.window = DelayWindow::new(datagram);
@@ -491,25 +495,38 @@ impl Connection {
     fn on_ack(&mut self, now: Instant, ack: &Ack, links: &mut Links) -> Result<(), ProtocolViolation> {
         let (in_flight, uplink_in_flight) = (self.sent.in_flight(), links.uplink.in_flight());
         let largest = ack.ranges[0].end - 1;
-        let (full, path_begins) = (full_size(), self.path_begins);
+        let (full, path_begins, largest_before) = (full_size(), self.path_begins, self.largest_acked);
         let (mut acked_bytes, mut largest_sent) = (0, None);
+        self.reordering.on_ack(now, &self.rtt);
         for range in &ack.ranges {
-            let spurious = self.sent.ack(range.clone(), |number, packet| {
-                acked_bytes += packet.size;
-                packet.contents.iter().for_each(|content| self.send.on_acked(content));
-                if number < path_begins {
-                    return;
-                }
-                self.full_acked |= packet.size >= full;
-                if number == largest {
-                    largest_sent = Some(packet.sent);
-                }
-                self.mtu.on_acked(packet.size);
-                if let [Content::MtuProbe { size }] = packet.contents[..] {
-                    self.mtu.on_probe_acked(now, size);
+            let settled = self.sent.ack(range.clone(), |number, acked| {
+                let is_of_path = number >= path_begins;
+                let sent = match acked {
+                    Acked::Lost { sent } => {
+                        self.stats.spurious += 1;
+                        sent
+                    }
+                    Acked::InFlight(packet) => {
+                        acked_bytes += packet.size;
+                        packet.contents.iter().for_each(|content| self.send.on_acked(content));
+                        if is_of_path {
+                            self.full_acked |= packet.size >= full;
+                            if number == largest {
+                                largest_sent = Some(packet.sent);
+                            }
+                            self.mtu.on_acked(packet.size);
+                            if let [Content::MtuProbe { size }] = packet.contents[..] {
+                                self.mtu.on_probe_acked(now, size);
+                            }
+                        }
+                        packet.sent
+                    }
+                };
+                if is_of_path && number < largest_before {
+                    self.reordering.on_overtaken(now, largest_before - number, sent, &self.rtt);
                 }
             });
-            self.stats.spurious += spurious.map_err(|_| ProtocolViolation::ImpossibleAck)?;
+            settled.map_err(|_| ProtocolViolation::ImpossibleAck)?;
         }
         self.discharge(acked_bytes, links);
         self.stats.bytes_acked += acked_bytes;
@@ -544,13 +561,13 @@ impl Connection {
 
     /// Judges all packets below `largest_acked`; `None` on a time-out, where the last judgement's deadline has come.
     fn detect_losses(&mut self, now: Instant, largest_acked: Option<u64>, links: &mut Links) {
-        let delay = self.rtt.loss_delay();
+        let (delay, threshold) = (self.reordering.loss_delay(&self.rtt), self.reordering.packet_threshold());
         self.largest_acked = self.largest_acked.max(largest_acked.unwrap_or(0));
         let largest = self.largest_acked;
         let mut lost: SmallVec<[u64; 8]> = SmallVec::new();
         let mut next = None;
         for (number, packet) in self.sent.in_flight_below(largest) {
-            match loss::judge(number, packet.sent, largest, delay, now) {
+            match loss::judge(number, packet.sent, largest, threshold, delay, now) {
                 Outcome::Lost => lost.push(number),
                 Outcome::LostAt(deadline) => {
                     next = Some(next.map_or(deadline, |next: Instant| next.min(deadline)));

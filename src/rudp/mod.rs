@@ -88,6 +88,7 @@ pub mod path;
 pub mod ranges;
 pub mod received;
 pub mod recv_window;
+pub mod reordering;
 pub mod rtt;
 pub mod send_window;
 pub mod sent;
