@@ -514,7 +514,7 @@ impl Connection {
                             if number == largest {
                                 largest_sent = Some(packet.sent);
                             }
-                            self.mtu.on_acked(packet.size);
+                            self.mtu.on_acked(packet.sent, packet.size);
                             if let [Content::MtuProbe { size }] = packet.contents[..] {
                                 self.mtu.on_probe_acked(now, size);
                             }
@@ -589,7 +589,7 @@ impl Connection {
         if number >= self.path_begins {
             if let [Content::MtuProbe { .. }] = packet.contents[..] {
                 self.mtu.on_probe_lost(now);
-            } else if self.mtu.on_lost(now, packet.size) {
+            } else if self.mtu.on_lost(now, packet.sent, packet.size) {
                 log::debug!("{} no longer gets large datagrams", self.remote);
             }
         }
@@ -779,7 +779,9 @@ impl Connection {
         buf: &mut Vec<u8>,
         links: &Links,
     ) -> SmallVec<[Content; 2]> {
-        let limit = self.datagram_size();
+        // Every other one small: if only those come through, it is the size that matters.
+        let small = self.mtu.is_suspicious() && number.is_multiple_of(2);
+        let limit = if small { self.datagram_size().min(mtu::BASE) } else { self.datagram_size() };
         if self.last_timestamp.is_none_or(|last| now.since(last) >= TIMESTAMP_INTERVAL) {
             self.last_timestamp = Some(now);
             let unsettled = number - self.sent.oldest_unsettled();

@@ -14,6 +14,7 @@ use crate::time::{Duration, Instant};
 use crate::units::Rate;
 
 mod hardening;
+mod mtu;
 mod path;
 mod wraparound;
 
