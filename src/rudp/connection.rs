@@ -226,7 +226,7 @@ impl Connection {
     }
 
     /// Whether the handshake is over.
-    pub fn is_established(&self) -> bool {
+    fn is_established(&self) -> bool {
         matches!(self.state, State::Established { .. })
     }
 
@@ -517,6 +517,7 @@ impl Connection {
                             self.mtu.on_acked(packet.sent, packet.size);
                             if let [Content::MtuProbe { size }] = packet.contents[..] {
                                 self.mtu.on_probe_acked(now, size);
+                                log::trace!("{}: datagrams of {} B pass", self.id, self.mtu.path_mtu());
                             }
                         }
                         packet.sent
@@ -574,6 +575,9 @@ impl Connection {
                 }
             }
         }
+        if let (Some(first), Some(last)) = (lost.first(), lost.last()) {
+            log::trace!("{}: {} packets within {first}..={last} are lost", self.id, lost.len());
+        }
         for number in lost {
             let Some(packet) = self.sent.declare_lost(number, now) else { continue };
             self.stats.lost += 1;
@@ -590,7 +594,7 @@ impl Connection {
             if let [Content::MtuProbe { .. }] = packet.contents[..] {
                 self.mtu.on_probe_lost(now);
             } else if self.mtu.on_lost(now, packet.sent, packet.size) {
-                log::debug!("{} no longer gets large datagrams", self.remote);
+                log::trace!("{}: datagrams above {} B no longer pass", self.id, self.mtu.path_mtu());
             }
         }
         packet.contents.into_iter().for_each(|content| self.send.on_lost(content));
@@ -645,6 +649,7 @@ impl Connection {
             self.discharge(self.uplink_charge, links);
         }
         self.stats.probes += 1;
+        log::trace!("{}: nothing acked for {} probe time-outs of {:?}", self.id, self.probes, self.pto());
         self.probe_due = true;
         if let Some((_, oldest)) = self.sent.oldest_in_flight() {
             oldest.contents.clone().into_iter().for_each(|content| self.send.on_lost(content));

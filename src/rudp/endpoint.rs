@@ -155,6 +155,7 @@ impl Endpoint {
     pub fn connect(&mut self, now: Instant, remote: SocketAddr) -> Handle {
         let (key, sent) = (self.take_key(), self.first_packet());
         let id = ConnectionId(self.rng.u64());
+        log::trace!("{id}: {remote} is dialled");
         self.insert(Connection::connect(key, id, remote, sent, &self.config, now), key);
         Handle(key)
     }
@@ -284,8 +285,8 @@ impl Endpoint {
                 self.dropped.refused += 1;
             }
             Elsewhere::Proved(rtt) => {
-                log::trace!("the connection with {before} has moved to {from}");
                 let connection = self.connections.get_mut(&key).expect("known connections exist");
+                log::trace!("{}: {before} has moved to {from}", connection.id());
                 connection.move_to(now, from, rtt, &mut self.links);
                 self.events.push_back(Event::Moved { handle: Handle(key), remote: from });
                 self.handle_known(now, key, Kind::Data, number, body);
@@ -314,6 +315,7 @@ impl Endpoint {
                 if let Ok(welcome) = Welcome::decode(body)
                     && connection.handle_welcome(now, number, &welcome, &self.links)
                 {
+                    log::trace!("{}: established, {remote} was dialled", connection.id());
                     self.events.push_back(Event::Connected { handle, remote, inbound: false });
                 }
             }
@@ -374,6 +376,7 @@ impl Endpoint {
             &self.config,
             now,
         );
+        log::trace!("{}: established, {from} has dialled", connection.id());
         self.insert(connection, key);
         self.events.push_back(Event::Connected { handle: Handle(key), remote: from, inbound: true });
     }
@@ -470,6 +473,7 @@ impl Endpoint {
 
     fn remove(&mut self, key: u64, reason: CloseReason) {
         let Some(connection) = self.connections.remove(&key) else { return };
+        log::trace!("{}: over with {}: {reason}", connection.id(), connection.remote());
         self.by_id.remove(&connection.id());
         self.links.forget(key, connection.uplink_charge());
         self.blocked.retain(|&blocked| blocked != key);

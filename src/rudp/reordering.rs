@@ -9,7 +9,7 @@ use super::rtt::RttEstimator;
 use crate::time::{Duration, Instant};
 
 /// A packet is lost once this many later ones have been acked, on a path that keeps the order (RFC 9002 §6.1.1).
-pub const PACKET_THRESHOLD: u64 = 3;
+const PACKET_THRESHOLD: u64 = 3;
 /// But no path gets more. The time threshold decides then, an eighth of a round trip after the later ones at the least.
 const MAX_PACKET_THRESHOLD: u64 = 1_000;
 /// The time threshold is never more than this many round trips (RFC 8985 §6.2 bounds its window by one beyond the first).
