@@ -445,8 +445,8 @@ impl Connection {
     }
 
     /// Sends a challenge to the address that led to [`Elsewhere::Challenge`] last, and again if it isn't answered.
-    pub fn order_challenge(&mut self) {
-        self.validation.order_challenge();
+    pub fn order_challenge(&mut self, now: Instant) {
+        self.validation.order_challenge(now);
     }
 
     /// The peer is at `remote` now, where it takes `rtt` to and back if that is known. All that was under way to the old
@@ -465,6 +465,7 @@ impl Connection {
         self.timers.set(Timer::PathChallenge, None);
         self.liveness.on_answered_all();
         self.arm_recovery();
+        self.arm_liveness();
     }
 
     /// Forgets all that was measured on the way to the peer and from it.
@@ -632,7 +633,7 @@ impl Connection {
                     self.arm_liveness();
                 }
                 Timer::Probe => self.on_probe_timeout(links),
-                Timer::PathChallenge => self.validation.order_challenge(),
+                Timer::PathChallenge => self.validation.order_challenge(now),
                 Timer::KeepAlive => self.probe_due |= !self.sent.any_in_flight(),
                 Timer::Idle => return Some(CloseReason::Silent),
                 // Nothing to note: the deadline lies in the past, and poll_transmit sees that.

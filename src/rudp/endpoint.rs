@@ -277,7 +277,7 @@ impl Endpoint {
             Elsewhere::Challenge => {
                 self.dropped.stray += 1;
                 if self.stateless.grant(now, path::CHALLENGE_DATAGRAM) {
-                    connection.order_challenge();
+                    connection.order_challenge(now);
                     self.mark_ready(key);
                 }
             }
@@ -287,6 +287,7 @@ impl Endpoint {
             Elsewhere::Proved(rtt) => {
                 let connection = self.connections.get_mut(&key).expect("known connections exist");
                 log::trace!("{}: {before} has moved to {from}", connection.id());
+                // Before the datagram itself is heard: its delay must not be measured against the old path.
                 connection.move_to(now, from, rtt, &mut self.links);
                 self.events.push_back(Event::Moved { handle: Handle(key), remote: from });
                 self.handle_known(now, key, Kind::Data, number, body);

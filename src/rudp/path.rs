@@ -85,9 +85,9 @@ impl PathValidation {
     }
 
     /// Has the next datagram be a challenge to whoever has the claim, if that is due.
-    pub fn order_challenge(&mut self) {
+    pub fn order_challenge(&mut self, now: Instant) {
         if let Some(claim) = &mut self.claim {
-            claim.is_due |= claim.next_challenge().is_some();
+            claim.is_due |= claim.next_challenge().is_some_and(|next| next <= now);
         }
     }
 
@@ -177,7 +177,7 @@ mod tests {
     fn hears(path: &mut PathValidation, millis: u64, n: u8, number: u64) -> bool {
         let wants = path.on_datagram(at(millis), place(n), number, CHALLENGE_DATAGRAM, PTO, [n; TOKEN_LEN]);
         if wants {
-            path.order_challenge();
+            path.order_challenge(at(millis));
             assert_eq!(path.take_challenge(at(millis)), Some((place(n), [n; TOKEN_LEN])));
         }
         assert_eq!(path.take_challenge(at(millis)), None);
@@ -199,7 +199,7 @@ mod tests {
         };
         assert!(!wants(&mut path, 0, CHALLENGE_DATAGRAM - 1));
         assert!(wants(&mut path, 1, 1));
-        path.order_challenge();
+        path.order_challenge(at(1));
         path.take_challenge(at(1)).unwrap();
         assert!(!wants(&mut path, 300, CHALLENGE_DATAGRAM - 1));
         assert!(wants(&mut path, 301, 1));
