@@ -144,7 +144,10 @@ impl ClientNode {
                     self.connection = None;
                     self.on_connection_lost(now);
                 }
-                Event::Connected { .. } | Event::Message { .. } | Event::Closed { .. } => {}
+                Event::Connected { .. }
+                | Event::Message { .. }
+                | Event::Moved { .. }
+                | Event::Closed { .. } => {}
             }
         }
     }

@@ -5,5 +5,6 @@
 mod churn;
 mod faults;
 mod lab;
+mod movers;
 mod speed;
 mod transport;

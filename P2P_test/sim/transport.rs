@@ -2,10 +2,14 @@
 //!
 //! `cargo test --release --test sim transport -- --include-ignored --nocapture` prints the whole table.
 
+use std::cell::Cell;
+use std::cmp::Ordering;
 use std::net::SocketAddr;
+use std::rc::Rc;
 
 use swarmcast::machine::Machine;
 use swarmcast::rand::Rng;
+use swarmcast::rudp::stats::Stats;
 use swarmcast::rudp::{Class, Config, Endpoint, Event, Handle};
 use swarmcast::sim::{Faults, LinkConfig, NodeId, World};
 use swarmcast::time::{Duration, Instant};
@@ -48,6 +52,7 @@ impl Flow {
                         None => self.received.push((remote, data.len() as u64)),
                     }
                 }
+                Event::Moved { .. } => {}
                 Event::Closed { handle, .. } => self.out.retain(|&out| out != handle),
             }
         }
@@ -134,6 +139,11 @@ impl Bench {
         self.world.run_until(at(until));
         let after = self.payloads();
         after.iter().zip(&before).map(|(after, before)| (after - before) as f64 / (until - from)).collect()
+    }
+
+    /// What the first node counted.
+    fn sender_stats(&self) -> Stats {
+        self.world.node(self.nodes[0]).endpoint.total_stats(self.world.now())
     }
 
     fn payloads(&self) -> Vec<u64> {
@@ -325,5 +335,84 @@ fn acks_take_little_of_the_way_back() {
         let share = stats.bytes_sent as f64 / stats.bytes_received as f64;
         println!("{rate:>9} B/s: acks are {share:.4} of what they acknowledge");
         assert!(share <= 0.03, "{rate} B/s: {share}");
+    }
+}
+
+/// A flow at 10 MB/s over 100 ms, of 1,452 B datagrams, of which one in twenty is overtaken by up to `depth` others.
+struct Reordered {
+    bench: Bench,
+    /// The next datagram of 1,452 B is lost.
+    loses_next: Rc<Cell<bool>>,
+}
+
+impl Reordered {
+    const RATE: u64 = 10_000_000;
+    const DATAGRAM: usize = 1_452;
+
+    fn new(depth: f64) -> Reordered {
+        let longest = Duration::from_secs_f64(depth * Self::DATAGRAM as f64 / Self::RATE as f64);
+        let faults = Faults { reordering: 0.05, delay: Duration::ZERO..=longest, ..Faults::none() };
+        let mut bench = Bench::new(faults, &[link(Self::RATE, 0, 25.0), link(0, 0, 25.0)], 16_384);
+        let loses_next = Rc::new(Cell::new(false));
+        let lost = loses_next.clone();
+        bench.world.set_filter(move |_, _, _, datagram| match datagram.len().cmp(&Self::DATAGRAM) {
+            Ordering::Less => true,
+            Ordering::Equal => !lost.take(),
+            Ordering::Greater => false,
+        });
+        bench.dial(0, 1);
+        Reordered { bench, loses_next }
+    }
+
+    /// The share of the link, and that of spurious retransmissions, between two times.
+    fn phase(&mut self, from: f64, until: f64) -> (f64, f64) {
+        self.bench.world.run_until(at(from));
+        let before = self.bench.sender_stats();
+        let goodput = self.bench.rates(from, until)[0];
+        let after = self.bench.sender_stats();
+        let spurious = (after.spurious - before.spurious) as f64 / (after.sent - before.sent) as f64;
+        (goodput / Self::RATE as f64 / payload_share(Self::DATAGRAM as f64), spurious)
+    }
+
+    /// How long after its departure a lost datagram is declared lost, in smoothed round trips.
+    fn recovery(&mut self) -> f64 {
+        self.loses_next.set(true);
+        let loses_next = self.loses_next.clone();
+        let deadline = self.bench.world.now() + Duration::from_secs(5);
+        assert!(self.bench.world.run_while(deadline, |_| loses_next.get()));
+        let (departed, before) = (self.bench.world.now(), self.bench.sender_stats());
+        let sender = self.bench.nodes[0];
+        let declared = self.bench.world.run_while(deadline, |world| {
+            world.node(sender).endpoint.total_stats(world.now()).lost == before.lost
+        });
+        assert!(declared);
+        self.bench.world.now().since(departed).as_secs_f64() / before.srtt.as_secs_f64()
+    }
+}
+
+#[test]
+fn a_path_that_reorders() {
+    for depth in [2.0, 8.0, 20.0, 100.0, 1_000.0] {
+        let mut flow = Reordered::new(depth);
+        let first = flow.phase(0.0, 10.0);
+        let adapted = flow.phase(10.0, 20.0);
+        println!(
+            "1 in 20 overtaken by up to {depth:>4}: at first spurious {:.4}; after 10 s {:.4}, {:.3} of the link",
+            first.1, adapted.1, adapted.0,
+        );
+        assert!(first.1 <= 0.01 && adapted.1 <= 0.001 && adapted.0 >= 0.95);
+        flow.bench.world.set_faults(Faults::none());
+        flow.bench.world.run_until(at(20.2));
+        let patient = flow.recovery();
+        flow.bench.world.run_until(at(30.0));
+        let forgotten = flow.recovery();
+        println!(
+            "  a loss is found after {patient:.3} round trips, and {forgotten:.3} when the reordering has been over for 10 s"
+        );
+        assert!(patient <= 2.0 && forgotten <= 1.1);
+        flow.bench.world.set_faults(Faults { loss: 0.01, ..Faults::none() });
+        let lossy = flow.phase(31.0, 41.0);
+        println!("  then, with 1 % loss, {:.3} of the link", lossy.0);
+        assert!(lossy.0 >= 0.97);
     }
 }

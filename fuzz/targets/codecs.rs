@@ -79,6 +79,8 @@ pub(crate) fn frames(data: &[u8]) {
             Frame::ImmediateAck => reached(1, 1),
             Frame::Timestamp { unsettled, .. } => reached(2, magnitude(*unsettled)),
             Frame::Abandon { message, .. } => reached(3, magnitude(*message)),
+            Frame::PathChallenge(_) => reached(1, 2),
+            Frame::PathResponse(_) => reached(1, 3),
             Frame::Fragment(fragment) => {
                 reached(4, magnitude(fragment.offset) << 1 | u64::from(fragment.fin));
             }
@@ -114,6 +116,8 @@ pub(crate) fn frame_seeds() -> Vec<Vec<u8>> {
         Frame::ImmediateAck,
         Frame::Timestamp { sent: 1 << 31, unsettled: 70 },
         Frame::Abandon { message: 16_384, len: 700 },
+        Frame::PathChallenge([0x5a; 8]),
+        Frame::PathResponse([0xa5; 8]),
         Frame::Ack(ack(vec![HIGHEST_SENT - 3..HIGHEST_SENT + 1, HIGHEST_SENT - 90..HIGHEST_SENT - 4])),
         Frame::Fragment(Fragment { message: 1, offset: 0, fin: true, data: b"whole" }),
         Frame::Fragment(Fragment { message: 1 << 30, offset: 16_000, fin: false, data: b"part" }),

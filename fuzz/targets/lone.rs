@@ -13,6 +13,7 @@ use swarmcast::rudp::cookie::Cookie;
 use swarmcast::rudp::frame::{Ack, Fragment, Frame};
 use swarmcast::rudp::handshake::{Hello, Welcome};
 use swarmcast::rudp::packet::{self, ConnectionId, Header, Kind};
+use swarmcast::rudp::path::Token;
 use swarmcast::rudp::{Class, CloseReason, Config, Endpoint, Event, Handle, seq};
 use swarmcast::time::{Duration, Instant};
 
@@ -47,15 +48,20 @@ fn addr(n: usize) -> SocketAddr {
 struct Place {
     /// Cookies that were sent there.
     cookies: Vec<Cookie>,
+    /// Path challenges that were sent there.
+    tokens: Vec<Token>,
     came_in: usize,
     went_out: usize,
-    /// Whether it was dialled, or has brought a cookie back.
+    /// Whether it was dialled, or has brought a cookie or a challenge's token back.
     is_proved: bool,
 }
 
 /// What the world knows of a connection by its name on the wire.
 struct Wire {
+    /// Where the endpoint takes the peer to be.
     place: usize,
+    /// The last path challenge, and where it went.
+    asked: Option<(usize, Token)>,
     /// The timestamp of the endpoint's last hello.
     hello_sent: u32,
     /// The endpoint's last packet.
@@ -240,8 +246,18 @@ impl World {
             _ => wire.number.wrapping_add(1),
         };
         wire.number = number;
-        let (place, last) = (wire.place, wire.last.unwrap_or(0));
+        let (mut place, last, asked) = (wire.place, wire.last.unwrap_or(0), wire.asked);
         let mut body = Vec::new();
+        // The peer speaks from elsewhere, or where it was asked whether it is there.
+        match shape >> 2 & 7 {
+            6 => place = script.index(ADDRS),
+            7 => {
+                let (asked_at, token) = asked.unwrap_or((place, [0; 8]));
+                place = asked_at;
+                Frame::PathResponse(token).encode(&mut body);
+            }
+            _ => {}
+        }
         for _ in 0..1 + shape % 4 {
             write_frame(script, last, &mut body);
         }
@@ -308,6 +324,12 @@ impl World {
             let cookie = Hello::decode(body).ok().and_then(|hello| hello.cookie);
             here.is_proved |= cookie.is_some_and(|cookie| here.cookies.contains(&cookie));
         }
+        if let Some((Header { kind: Kind::Data, .. }, body)) = opened {
+            here.is_proved |= frames(body).any(|frame| match frame {
+                Frame::PathResponse(token) => here.tokens.contains(&token),
+                _ => false,
+            });
+        }
         let back = self.endpoint.handle_datagram(self.now, addr(place), datagram);
         let is_oneshot = opened.is_some_and(|(header, _)| header.kind == Kind::Oneshot);
         assert_eq!(back.is_some(), is_oneshot);
@@ -348,10 +370,18 @@ impl World {
             Kind::Oneshot => panic!("an endpoint sends no oneshots of its own"),
         }
         if header.kind == Kind::Data {
-            let mut reader = Reader::new(body);
-            // So high that no range of an ack reaches below zero, however far the numbers of this side lie apart.
-            while let Some(frame) = Frame::decode(&mut reader, 1 << 60).expect("own frames can be read") {
+            let mut asks = false;
+            for frame in frames(body) {
                 reached(3, frame_kind(&frame));
+                if let Frame::PathChallenge(token) = frame {
+                    asks = true;
+                    wire.asked = Some((index, token));
+                    place.tokens.push(token);
+                }
+            }
+            if !asks {
+                assert!(place.is_proved, "data goes to an address that isn't proved");
+                wire.place = index;
             }
         }
         if self.overheard.len() >= 32 {
@@ -378,6 +408,14 @@ impl World {
                     reached(5, magnitude(data.len() as u64));
                     assert!(data.len() as u64 <= MAX_MESSAGE);
                     assert!(self.open.get(&handle).is_some_and(|open| open.is_connected));
+                }
+                Event::Moved { handle, remote } => {
+                    reached(4, 2);
+                    let open = self.open.get_mut(&handle).expect("only what is open moves");
+                    assert!(open.is_connected && open.remote != remote);
+                    open.remote = remote;
+                    let place = (0..ADDRS).find(|&n| addr(n) == remote).expect("a known address");
+                    assert!(self.places[place].is_proved, "a connection moved without a proof");
                 }
                 Event::Closed { handle, remote, reason } => {
                     let open = self.open.remove(&handle).expect("a connection ends once");
@@ -433,7 +471,7 @@ impl World {
 
 impl Wire {
     fn new(place: usize) -> Wire {
-        Wire { place, hello_sent: 0, last: None, used: BTreeSet::new(), number: 0 }
+        Wire { place, asked: None, hello_sent: 0, last: None, used: BTreeSet::new(), number: 0 }
     }
 }
 
@@ -468,9 +506,20 @@ fn write_frame(script: &mut Script<'_>, last: u32, body: &mut Vec<u8>) {
         11 => Frame::Abandon { message: script.number(), len: script.number() }.encode(body),
         12 => Frame::Timestamp { sent: script.u32(), unsettled: script.number() }.encode(body),
         13 => Frame::ImmediateAck.encode(body),
-        14 => Frame::Ping.encode(body),
+        14 => match script.u8() % 4 {
+            0 => Frame::PathChallenge(*script.bytes(8).first_chunk().unwrap_or(&[7; 8])).encode(body),
+            1 => Frame::PathResponse(*script.bytes(8).first_chunk().unwrap_or(&[7; 8])).encode(body),
+            _ => Frame::Ping.encode(body),
+        },
         _ => body.bytes(script.bytes(8)),
     }
+}
+
+/// The frames of a body up to the first that can't be read.
+fn frames(body: &[u8]) -> impl Iterator<Item = Frame<'_>> {
+    let mut reader = Reader::new(body);
+    // So high that no range of an ack reaches below zero, however far the numbers of this side lie apart.
+    std::iter::from_fn(move || Frame::decode(&mut reader, 1 << 60).ok().flatten())
 }
 
 fn frame_kind(frame: &Frame<'_>) -> u64 {
@@ -480,6 +529,8 @@ fn frame_kind(frame: &Frame<'_>) -> u64 {
         Frame::ImmediateAck => 1,
         Frame::Timestamp { unsettled, .. } => 200 + magnitude(*unsettled),
         Frame::Abandon { .. } => 2,
+        Frame::PathChallenge(_) => 3,
+        Frame::PathResponse(_) => 4,
         Frame::Fragment(fragment) => 300 + magnitude(fragment.offset),
     }
 }
@@ -502,12 +553,14 @@ pub(crate) fn seeds() -> Vec<Vec<u8>> {
     let with_cookie: &[u8] = &[3, 1, 5, 0x80, 1, 0, 0, 0x44, 0xb0, 0, 0, 0, 0, 0, 7];
     // A whole message, an ack of the last packet, a gap, an end.
     let talk: &[u8] = &[6, 8, 0x80, 6, 0, 0, 9, 6, 8, 0x80, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0x80, 1, 0, 0];
-    let gap: &[u8] = &[6, 8, 0x82, 6, 1, 0x44, 0, 8, 11, 2, 9, 14];
+    let gap: &[u8] = &[6, 8, 0x82, 6, 1, 0x44, 0, 8, 11, 2, 9, 14, 3];
     // One byte near the end of each of two messages: room for both is more than the window.
     let far: &[u8] = &[6, 8, 0x81, 6, 0, 0x4f, 0xa0, 2, 6, 1, 0x4f, 0xa0, 2];
     let send: &[u8] = &[21, 0, 1, 0x4f, 0xa0, 22, 0, 0, 32, 19, 19, 17, 40, 19];
     let dial: &[u8] = &[0, 2, 17, 20];
     let welcome: &[u8] = &[12, 8, 0, 0x80, 1, 0, 0, 0x44, 0xb0, 0, 0, 0, 0, 0, 0, 0, 9];
+    // A ping from address 4, then the answer to the challenge that it led to, and a word from the old address.
+    let moved: &[u8] = &[6, 8, 0x98, 4, 14, 3, 6, 8, 0x9c, 14, 3, 22, 0, 0, 32, 6, 8, 0x98, 1, 14, 0];
     let end: &[u8] = &[26, 0, 1, 28, 0, 0, 18, 3, 27, 0, 5];
     vec![
         [&[0], inbound, with_cookie, talk, end].concat(),
@@ -518,6 +571,7 @@ pub(crate) fn seeds() -> Vec<Vec<u8>> {
         [&[4], dial, dial, &[18, 7, 18, 7]].concat(),
         [&[5, 4, 1, 1, 9, 4, 2, 2, 9, 4, 3, 3, 9, 4, 4, 4, 9], talk, gap, &[4, 1, 5, 9, 4, 4, 6, 9]].concat(),
         [&[7, 4, 1, 1, 9], far].concat(),
+        [&[8], inbound, with_cookie, talk, send, moved, talk, send, gap, end].concat(),
         // The shortest datagram for a connection that is unknown.
         vec![6, 13, 3, 5, 3, 0, 0, 0, 9, 0],
     ]

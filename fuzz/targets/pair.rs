@@ -1,4 +1,5 @@
-//! Two endpoints, joined by a channel that does to each datagram what a script says. Then the channel heals.
+//! Two endpoints, joined by a channel that does to each datagram what a script says, and of which one may change its
+//! address. Then the channel heals.
 //!
 //! Every message that was sent and not abandoned arrives exactly once and intact, no connection breaks, and in the end
 //! neither side holds anything back.
@@ -45,8 +46,10 @@ struct Side {
     addr: SocketAddr,
     /// The connection that side 0 dialled and the one that side 1 dialled, once they are up.
     handles: [Option<Handle>; 2],
-    /// What comes for this side: when, in which order.
-    coming: BTreeMap<(Instant, u64), Vec<u8>>,
+    /// How often it has moved.
+    moves: u16,
+    /// What comes for this side: when, in which order, and from where.
+    coming: BTreeMap<(Instant, u64), (SocketAddr, Vec<u8>)>,
 }
 
 struct World {
@@ -59,6 +62,13 @@ struct World {
     fates: Vec<u8>,
     datagrams: u64,
     sends: u32,
+    /// How many there will be.
+    connections: u8,
+}
+
+/// Where a side is after so many moves.
+fn place(side: u8, moves: u16) -> SocketAddr {
+    SocketAddr::from(([10, 0, 0, side], 7_000 + moves))
 }
 
 /// Runs the script.
@@ -84,7 +94,8 @@ impl World {
         };
         let side = |n: u8| Side {
             endpoint: Endpoint::new(config.clone(), Rng::from_seed(u64::from(seed) << 8 | u64::from(n))),
-            addr: SocketAddr::from(([10, 0, 0, n], 7_000)),
+            addr: place(n, 0),
+            moves: 0,
             handles: [None; 2],
             coming: BTreeMap::new(),
         };
@@ -97,9 +108,10 @@ impl World {
             fates: vec![0],
             datagrams: 0,
             sends: 0,
+            connections: 1 + u8::from(seed % 4 == 3),
         };
         // The second connection, if there is one, is the other side's.
-        for dialling in 0..1 + usize::from(seed % 4 == 3) {
+        for dialling in 0..usize::from(world.connections) {
             let to = world.sides[1 - dialling].addr;
             world.sides[dialling].endpoint.connect(now, to);
         }
@@ -121,10 +133,13 @@ impl World {
                 }
             }
             9 => {
+                let on = script.u8() < 128;
                 if let Some(handle) = self.sides[side].handles[connection] {
-                    self.sides[side].endpoint.set_keep_alive(handle, script.u8() < 128);
+                    // Who has moved has to be heard.
+                    self.sides[side].endpoint.set_keep_alive(handle, on || self.sides[side].moves > 0);
                 }
             }
+            15 => self.move_away(),
             _ => {
                 let millis = if op & 1 == 0 { u64::from(script.u8()) } else { u64::from(script.u8()) * 8 };
                 let until = (self.now + Duration::from_millis(millis)).min(end_of_faults);
@@ -133,6 +148,21 @@ impl World {
             }
         }
         self.flush();
+    }
+
+    /// Side 1 is elsewhere from now on. Only that one: two that move at the same time lose each other. A handshake doesn't
+    /// survive it.
+    fn move_away(&mut self) {
+        let wanted = usize::from(self.connections);
+        if self.sides.iter().any(|side| side.handles.iter().flatten().count() < wanted) {
+            return;
+        }
+        let mover = &mut self.sides[1];
+        mover.moves += 1;
+        mover.addr = place(1, mover.moves);
+        mover.coming.clear();
+        mover.handles.iter().flatten().for_each(|&handle| mover.endpoint.set_keep_alive(handle, true));
+        reached(5, u64::from(mover.moves).min(8));
     }
 
     fn send(&mut self, side: usize, connection: usize, script: &mut Script<'_>) {
@@ -168,8 +198,11 @@ impl World {
             for n in 0.. {
                 assert!(n < MAX_AT_ONCE, "an endpoint has something to send for ever");
                 let Some(to) = self.sides[side].endpoint.poll_transmit(self.now, &mut buf) else { break };
-                assert_eq!(to, self.sides[1 - side].addr);
-                self.carry(1 - side, &buf);
+                let other = &self.sides[1 - side];
+                assert!((0..=other.moves).any(|n| place(1 - side as u8, n) == to), "nobody was at {to}");
+                if to == other.addr {
+                    self.carry(1 - side, &buf);
+                }
             }
             self.take_events(side);
         }
@@ -179,10 +212,10 @@ impl World {
         let fate = self.fates[self.datagrams as usize % self.fates.len()];
         self.datagrams += 1;
         let (kind, strength) = (fate & 7, u64::from(fate >> 3));
-        let on_time = self.now + self.latency;
+        let (on_time, from) = (self.now + self.latency, self.sides[1 - to].addr);
         let mut arrive = |at: Instant, datagram: Vec<u8>| {
             let order = self.sides[to].coming.len() as u64 + self.datagrams * 2;
-            self.sides[to].coming.insert((at, order), datagram);
+            self.sides[to].coming.insert((at, order), (from, datagram));
         };
         match kind {
             4 => {}
@@ -215,6 +248,11 @@ impl World {
                     entry.received += 1;
                     assert!(entry.received <= entry.sent, "a message came twice");
                 }
+                Event::Moved { remote, .. } => {
+                    let other = &self.sides[1 - side];
+                    assert!((0..=other.moves).any(|n| place(1 - side as u8, n) == remote));
+                    reached(6, u64::from(other.addr == remote));
+                }
                 Event::Closed { reason, .. } => panic!("a connection broke: {reason}"),
             }
         }
@@ -242,11 +280,10 @@ impl World {
             };
             self.now = self.now.max(next);
             for side in 0..2 {
-                let from = self.sides[1 - side].addr;
                 while let Some(first) = self.sides[side].coming.first_entry()
                     && first.key().0 <= self.now
                 {
-                    let datagram = first.remove();
+                    let (from, datagram) = first.remove();
                     self.sides[side].endpoint.handle_datagram(self.now, from, &datagram);
                 }
                 self.sides[side].endpoint.handle_timeout(self.now);
@@ -267,6 +304,10 @@ impl World {
         self.fates = vec![0];
         let complete = self.run(self.now + MAX_HEALED_TIME, World::is_complete);
         assert!(complete, "not all has arrived {MAX_HEALED_TIME:?} after the channel healed");
+        if self.sides[1].moves > 0 {
+            // Who has all and has moved is found when it asks for a sign of life.
+            self.run(self.now + Duration::from_secs(200), |_| false);
+        }
         for side in &mut self.sides {
             for handle in side.handles.into_iter().flatten() {
                 side.endpoint.set_keep_alive(handle, false);
@@ -312,6 +353,9 @@ pub(crate) fn seeds() -> Vec<Vec<u8>> {
     let mut seeds: Vec<Vec<u8>> = faults.iter().map(|fault| with(0, fault)).collect();
     seeds.push([&[3, 40][..], connect, faults[5], talk, &[0x40, 1, 60, 0xc0, 1, 70], talk, abandon].concat());
     seeds.extend(faults.iter().map(|fault| with(4, fault)));
+    let moves: &[u8] = &[15, 11, 60, 15];
+    seeds.extend(faults.iter().map(|fault| [&[0, 10], connect, fault, talk, moves, talk, talk].concat()));
+    seeds.push([&[3, 10], connect, faults[5], talk, moves, talk, &[0x89, 0xff], moves].concat());
     seeds.push([&[7, 1][..], faults[1], connect, talk, &[11, 255], talk].concat());
     seeds
 }

@@ -3,10 +3,11 @@
 //! No socket, clock or other connection here; what connections of an endpoint share comes in as [`Links`].
 //!
 //! - `handle_…`: [`handle_welcome`](Connection::handle_welcome), [`handle_retry`](Connection::handle_retry),
-//!   [`handle_data`](Connection::handle_data), [`handle_timeout`](Connection::handle_timeout)
+//!   [`handle_data`](Connection::handle_data), [`handle_elsewhere`](Connection::handle_elsewhere),
+//!   [`handle_timeout`](Connection::handle_timeout)
 //! - `poll_…`: [`poll_transmit`](Connection::poll_transmit), [`poll_timeout`](Connection::poll_timeout)
 //! - commands: [`send`](Connection::send), [`abandon`](Connection::abandon),
-//!   [`set_keep_alive`](Connection::set_keep_alive)
+//!   [`set_keep_alive`](Connection::set_keep_alive), [`move_to`](Connection::move_to)
 
 use std::net::SocketAddr;
 
@@ -27,11 +28,13 @@ use super::loss::{self, Outcome};
 use super::mtu::{self, MtuDiscovery};
 use super::pacer::Pacer;
 use super::packet::{self, ConnectionId, Header, Kind};
+use super::path::{self, PathValidation, Token};
 use super::received::{MAX_ACK_DELAY, Received};
 use super::recv_window::RecvWindow;
+use super::reordering::Reordering;
 use super::rtt::RttEstimator;
 use super::send_window::{Class, SendWindow, Tag};
-use super::sent::{Content, SentPacket, SentPackets};
+use super::sent::{Acked, Content, SentPacket, SentPackets};
 use super::seq;
 use super::stats::Stats;
 use super::timer::{Timer, TimerTable};
@@ -63,19 +66,35 @@ enum State {
     Established { received: Received },
 }
 
+/// What a data packet from another address than the peer's is worth.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Elsewhere {
+    /// Nothing.
+    Ignored,
+    /// A challenge to that address, if the endpoint has the room for it.
+    Challenge,
+    /// The peer has proved to be there now; on a path with this round trip, if that is known.
+    Proved(Option<Duration>),
+}
+
 /// One end of a connection.
 #[derive(Debug)]
 pub struct Connection {
     key: u64,
     id: ConnectionId,
     remote: SocketAddr,
+    /// Other addresses that the peer may be at.
+    validation: PathValidation,
     config: Config,
     state: State,
     sent: SentPackets,
     send: SendWindow,
     recv: RecvWindow,
     largest_acked: u64,
+    /// The packet with which the present path began: what is known of older ones concerns another.
+    path_begins: u64,
     rtt: RttEstimator,
+    reordering: Reordering,
     window: DelayWindow,
     mtu: MtuDiscovery,
     delivery: DeliveryRate,
@@ -165,13 +184,16 @@ impl Connection {
             key,
             id,
             remote,
+            validation: PathValidation::default(),
             config: config.clone(),
             state,
             sent,
             send: SendWindow::new(0),
             recv: RecvWindow::new(config.receive_window, config.max_message),
             largest_acked: 0,
+            path_begins: 0,
             rtt: RttEstimator::new(),
+            reordering: Reordering::new(now),
             window: DelayWindow::new(datagram),
             mtu,
             delivery: DeliveryRate::new(now),
@@ -204,7 +226,7 @@ impl Connection {
     }
 
     /// Whether the handshake is over.
-    pub fn is_established(&self) -> bool {
+    fn is_established(&self) -> bool {
         matches!(self.state, State::Established { .. })
     }
 
@@ -366,6 +388,14 @@ impl Connection {
                         links.downlink.observe(now, self.key, queue);
                     }
                 }
+                Frame::PathChallenge(token) => {
+                    // The peer saw this side at another address: the path has changed, whoever's end it was.
+                    if self.validation.on_challenge(token) {
+                        self.restart_path(now);
+                    }
+                }
+                // The answer came by the old path, or late.
+                Frame::PathResponse(_) => {}
                 Frame::Abandon { message, len } => {
                     self.recv.on_abandon(message, len).map_err(ProtocolViolation::Message)?;
                 }
@@ -382,6 +412,80 @@ impl Connection {
         Ok(())
     }
 
+    /// Takes in a data packet, `len` B long as a datagram, that came from another address than the peer's. Nothing in it
+    /// counts before the address is proved. `token` is what a challenge will ask for, if this leads to one.
+    pub fn handle_elsewhere(
+        &mut self,
+        now: Instant,
+        from: SocketAddr,
+        wire_number: u32,
+        body: &[u8],
+        len: usize,
+        token: Token,
+    ) -> Elsewhere {
+        let State::Established { received } = &self.state else { return Elsewhere::Ignored };
+        let number = seq::expand(wire_number, received.expected());
+        // What is older than the newest from the peer's own address was overtaken, or is a replay.
+        if !received.is_newest(number) {
+            return Elsewhere::Ignored;
+        }
+        let Ok(response) = find_response(body, self.sent.next_number() - 1) else {
+            self.stats.malformed += 1;
+            return Elsewhere::Ignored;
+        };
+        if let Some(rtt) = response.and_then(|token| self.validation.on_response(now, from, token)) {
+            return Elsewhere::Proved(rtt);
+        }
+        let pto = self.rtt.pto(MAX_ACK_DELAY);
+        if self.validation.on_datagram(now, from, number, len, pto, token) {
+            Elsewhere::Challenge
+        } else {
+            Elsewhere::Ignored
+        }
+    }
+
+    /// Sends a challenge to the address that led to [`Elsewhere::Challenge`] last, and again if it isn't answered.
+    pub fn order_challenge(&mut self, now: Instant) {
+        self.validation.order_challenge(now);
+    }
+
+    /// The peer is at `remote` now, where it takes `rtt` to and back if that is known. All that was under way to the old
+    /// address goes out again, and of the new path nothing is known (RFC 9000 §9.4).
+    pub fn move_to(&mut self, now: Instant, remote: SocketAddr, rtt: Option<Duration>, links: &mut Links) {
+        self.remote = remote;
+        for packet in self.sent.forget_in_flight() {
+            packet.contents.into_iter().for_each(|content| self.send.on_lost(content));
+        }
+        self.discharge(self.uplink_charge, links);
+        self.restart_path(now);
+        if let Some(rtt) = rtt {
+            self.rtt.sample(now - rtt, now, Duration::ZERO);
+        }
+        self.timers.set(Timer::Loss, None);
+        self.timers.set(Timer::PathChallenge, None);
+        self.liveness.on_answered_all();
+        self.arm_recovery();
+        self.arm_liveness();
+    }
+
+    /// Forgets all that was measured on the way to the peer and from it.
+    fn restart_path(&mut self, now: Instant) {
+        self.path_begins = self.sent.next_number();
+        self.rtt = RttEstimator::new();
+        self.reordering = Reordering::new(now);
+        self.mtu.restart(now);
+        let datagram = self.mtu.path_mtu() as u64;
+        self.window = DelayWindow::new(datagram);
+        self.pacer = Pacer::new(datagram, now);
+        self.delivery = DeliveryRate::new(now);
+        self.delay_out = DelayFilter::default();
+        self.delay_in = DelayFilter::default();
+        (self.full_sent, self.full_acked) = (false, false);
+        self.probes = 0;
+        // The peer measures anew too.
+        self.last_timestamp = None;
+    }
+
     fn received_mut(&mut self) -> &mut Received {
         match &mut self.state {
             State::Established { received } => received,
@@ -392,24 +496,39 @@ impl Connection {
     fn on_ack(&mut self, now: Instant, ack: &Ack, links: &mut Links) -> Result<(), ProtocolViolation> {
         let (in_flight, uplink_in_flight) = (self.sent.in_flight(), links.uplink.in_flight());
         let largest = ack.ranges[0].end - 1;
-        let full = full_size();
+        let (full, path_begins, largest_before) = (full_size(), self.path_begins, self.largest_acked);
         let (mut acked_bytes, mut largest_sent) = (0, None);
+        self.reordering.on_ack(now, &self.rtt);
         for range in &ack.ranges {
-            let spurious = self.sent.ack(range.clone(), |number, packet| {
-                acked_bytes += packet.size;
-                self.full_acked |= packet.size >= full;
-                if number == largest {
-                    largest_sent = Some(packet.sent);
-                }
-                self.mtu.on_acked(packet.size);
-                for content in &packet.contents {
-                    if let Content::MtuProbe { size } = content {
-                        self.mtu.on_probe_acked(now, *size);
+            let settled = self.sent.ack(range.clone(), |number, acked| {
+                let is_of_path = number >= path_begins;
+                let sent = match acked {
+                    Acked::Lost { sent } => {
+                        self.stats.spurious += 1;
+                        sent
                     }
-                    self.send.on_acked(content);
+                    Acked::InFlight(packet) => {
+                        acked_bytes += packet.size;
+                        packet.contents.iter().for_each(|content| self.send.on_acked(content));
+                        if is_of_path {
+                            self.full_acked |= packet.size >= full;
+                            if number == largest {
+                                largest_sent = Some(packet.sent);
+                            }
+                            self.mtu.on_acked(packet.sent, packet.size);
+                            if let [Content::MtuProbe { size }] = packet.contents[..] {
+                                self.mtu.on_probe_acked(now, size);
+                                log::trace!("{}: datagrams of {} B pass", self.id, self.mtu.path_mtu());
+                            }
+                        }
+                        packet.sent
+                    }
+                };
+                if is_of_path && number < largest_before {
+                    self.reordering.on_overtaken(now, largest_before - number, sent, &self.rtt);
                 }
             });
-            self.stats.spurious += spurious.map_err(|_| ProtocolViolation::ImpossibleAck)?;
+            settled.map_err(|_| ProtocolViolation::ImpossibleAck)?;
         }
         self.discharge(acked_bytes, links);
         self.stats.bytes_acked += acked_bytes;
@@ -444,37 +563,40 @@ impl Connection {
 
     /// Judges all packets below `largest_acked`; `None` on a time-out, where the last judgement's deadline has come.
     fn detect_losses(&mut self, now: Instant, largest_acked: Option<u64>, links: &mut Links) {
-        let delay = self.rtt.loss_delay();
+        let (delay, threshold) = (self.reordering.loss_delay(&self.rtt), self.reordering.packet_threshold());
         self.largest_acked = self.largest_acked.max(largest_acked.unwrap_or(0));
         let largest = self.largest_acked;
         let mut lost: SmallVec<[u64; 8]> = SmallVec::new();
         let mut next = None;
         for (number, packet) in self.sent.in_flight_below(largest) {
-            match loss::judge(number, packet.sent, largest, delay, now) {
+            match loss::judge(number, packet.sent, largest, threshold, delay, now) {
                 Outcome::Lost => lost.push(number),
                 Outcome::LostAt(deadline) => {
                     next = Some(next.map_or(deadline, |next: Instant| next.min(deadline)));
                 }
             }
         }
+        if let (Some(first), Some(last)) = (lost.first(), lost.last()) {
+            log::trace!("{}: {} packets within {first}..={last} are lost", self.id, lost.len());
+        }
         for number in lost {
             let Some(packet) = self.sent.declare_lost(number, now) else { continue };
             self.stats.lost += 1;
             self.discharge(packet.size, links);
-            self.on_contents_lost(now, packet);
+            self.on_contents_lost(now, number, packet);
         }
         self.sent.forget_lost_before(now - 3 * delay);
         self.timers.set(Timer::Loss, next);
     }
 
     /// What a lost packet carried has to go out again; a lost size is news too.
-    fn on_contents_lost(&mut self, now: Instant, packet: SentPacket) {
-        if let [Content::MtuProbe { .. }] = packet.contents[..] {
-            self.mtu.on_probe_lost(now);
-            return;
-        }
-        if self.mtu.on_lost(now, packet.size) {
-            log::debug!("{} no longer gets large datagrams", self.remote);
+    fn on_contents_lost(&mut self, now: Instant, number: u64, packet: SentPacket) {
+        if number >= self.path_begins {
+            if let [Content::MtuProbe { .. }] = packet.contents[..] {
+                self.mtu.on_probe_lost(now);
+            } else if self.mtu.on_lost(now, packet.sent, packet.size) {
+                log::trace!("{}: datagrams above {} B no longer pass", self.id, self.mtu.path_mtu());
+            }
         }
         packet.contents.into_iter().for_each(|content| self.send.on_lost(content));
     }
@@ -511,6 +633,7 @@ impl Connection {
                     self.arm_liveness();
                 }
                 Timer::Probe => self.on_probe_timeout(links),
+                Timer::PathChallenge => self.validation.order_challenge(now),
                 Timer::KeepAlive => self.probe_due |= !self.sent.any_in_flight(),
                 Timer::Idle => return Some(CloseReason::Silent),
                 // Nothing to note: the deadline lies in the past, and poll_transmit sees that.
@@ -527,6 +650,7 @@ impl Connection {
             self.discharge(self.uplink_charge, links);
         }
         self.stats.probes += 1;
+        log::trace!("{}: nothing acked for {} probe time-outs of {:?}", self.id, self.probes, self.pto());
         self.probe_due = true;
         if let Some((_, oldest)) = self.sent.oldest_in_flight() {
             oldest.contents.clone().into_iter().for_each(|content| self.send.on_lost(content));
@@ -579,8 +703,22 @@ impl Connection {
         self.timers.set(Timer::Probe, deadline);
     }
 
-    /// Writes the next datagram into `buf`. False if there is nothing to send now.
-    pub fn poll_transmit(&mut self, now: Instant, buf: &mut Vec<u8>, links: &mut Links) -> bool {
+    /// Writes the next datagram into `buf` and says for whom it is. `None` if there is nothing to send now.
+    pub fn poll_transmit(
+        &mut self,
+        now: Instant,
+        buf: &mut Vec<u8>,
+        links: &mut Links,
+    ) -> Option<SocketAddr> {
+        if let Some((to, token)) = self.validation.take_challenge(now) {
+            self.write_challenge(now, token, buf, links);
+            return Some(to);
+        }
+        self.write_to_peer(now, buf, links).then_some(self.remote)
+    }
+
+    /// The same for the peer's own address. False if there is nothing.
+    fn write_to_peer(&mut self, now: Instant, buf: &mut Vec<u8>, links: &mut Links) -> bool {
         if let Some(due) = self.handshake_due.take() {
             self.write_handshake(now, due, buf, links);
             return true;
@@ -590,7 +728,8 @@ impl Connection {
         let ack_now = ack_due.is_some_and(|due| due <= now);
         let control = self.send.has_pending(Class::Control);
         let bulk = self.send.has_pending(Class::Bulk) && self.may_send_bulk(now, links);
-        if !(ack_now || control || bulk || self.probe_due) {
+        let response = self.validation.owes_response();
+        if !(ack_now || control || bulk || response || self.probe_due) {
             self.timers.set(Timer::AckDelay, ack_due);
             return false;
         }
@@ -606,12 +745,27 @@ impl Connection {
             self.received_mut().make_ack(now, wire_clock, downlink_queue, credit).encode(buf);
             self.timers.set(Timer::AckDelay, None);
         }
-        let eliciting = control || bulk || self.probe_due;
+        let eliciting = control || bulk || response || self.probe_due;
+        let least = if self.probe_due { path::PROBE_DATAGRAM } else { path::CHALLENGE_DATAGRAM };
         let contents =
             if eliciting { self.write_frames(now, number, bulk, buf, links) } else { SmallVec::new() };
+        if eliciting && buf.len() < least {
+            buf.resize(least, 0);
+        }
         packet::seal(buf);
         self.record(now, buf.len() as u64, eliciting.then_some(contents), links);
         true
+    }
+
+    /// A question to an address that may not be the peer's: nothing of the connection goes there, and it is not missed if
+    /// it gets lost.
+    fn write_challenge(&mut self, now: Instant, token: Token, buf: &mut Vec<u8>, links: &mut Links) {
+        let number = seq::to_wire(self.sent.next_number());
+        packet::begin(buf, Header { kind: Kind::Data, connection: self.id, number });
+        Frame::PathChallenge(token).encode(buf);
+        packet::seal(buf);
+        self.record(now, buf.len() as u64, None, links);
+        self.timers.set(Timer::PathChallenge, self.validation.next_challenge());
     }
 
     /// Padding, and nothing that would be missed: the datagram may well be too large.
@@ -631,7 +785,9 @@ impl Connection {
         buf: &mut Vec<u8>,
         links: &Links,
     ) -> SmallVec<[Content; 2]> {
-        let limit = self.datagram_size();
+        // Every other one small: if only those come through, it is the size that matters.
+        let small = self.mtu.is_suspicious() && number.is_multiple_of(2);
+        let limit = if small { self.datagram_size().min(mtu::BASE) } else { self.datagram_size() };
         if self.last_timestamp.is_none_or(|last| now.since(last) >= TIMESTAMP_INTERVAL) {
             self.last_timestamp = Some(now);
             let unsettled = number - self.sent.oldest_unsettled();
@@ -641,12 +797,16 @@ impl Connection {
         if bulk && self.window.bytes().min(links.uplink.window().bytes()) < narrow {
             Frame::ImmediateAck.encode(buf);
         }
+        let response = self.validation.take_response();
+        if let Some(token) = response {
+            Frame::PathResponse(token).encode(buf);
+        }
         let mut contents = SmallVec::new();
         self.send.write(Class::Control, buf, limit, &mut contents);
         if bulk || self.probe_due {
             self.send.write(Class::Bulk, buf, limit, &mut contents);
         }
-        if contents.is_empty() {
+        if contents.is_empty() && response.is_none() {
             Frame::Ping.encode(buf);
         }
         self.probe_due = false;
@@ -744,6 +904,18 @@ fn scan(body: &[u8], highest_sent: u64) -> Result<bool, Malformed> {
         eliciting |= !matches!(frame, Frame::Ack(_));
     }
     Ok(eliciting)
+}
+
+/// The path response in a body, if there is one and all frames can be read.
+fn find_response(body: &[u8], highest_sent: u64) -> Result<Option<Token>, Malformed> {
+    let mut reader = Reader::new(body);
+    let mut response = None;
+    while let Some(frame) = Frame::decode(&mut reader, highest_sent)? {
+        if let Frame::PathResponse(token) = frame {
+            response = Some(token);
+        }
+    }
+    Ok(response)
 }
 
 /// The clock of the wire: µs, wrapping after 71 minutes.

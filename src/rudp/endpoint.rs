@@ -16,12 +16,13 @@ use bytes::Bytes;
 
 use super::config::Config;
 use super::congestion::links::Links;
-use super::connection::Connection;
+use super::connection::{Connection, Elsewhere};
 use super::cookie::{Cookie, CookieJar};
 use super::error::CloseReason;
 use super::handshake::{Hello, Welcome};
 use super::mtu;
 use super::packet::{self, ConnectionId, Header, Kind};
+use super::path;
 use super::send_window::{Class, Tag};
 use super::sent::SentPackets;
 use super::seq;
@@ -65,6 +66,13 @@ pub enum Event {
         /// The message.
         data: Vec<u8>,
     },
+    /// The peer's address has changed, and the new one is proved. Nothing else about the connection has.
+    Moved {
+        /// Which connection.
+        handle: Handle,
+        /// To this address.
+        remote: SocketAddr,
+    },
     /// The connection is over; its handle means nothing any more.
     Closed {
         /// Which connection.
@@ -90,9 +98,9 @@ pub struct Oneshot<'a> {
 pub struct Dropped {
     /// Damaged, foreign, or of an unknown version or kind.
     pub undecodable: u64,
-    /// Of no connection that is known here.
+    /// Of no connection that is known here, or from an address that its peer has not proved to be at.
     pub stray: u64,
-    /// Hellos beyond the limits on connections, and those without a good cookie that could not be answered.
+    /// Hellos and changes of address beyond the limits on connections, and hellos without a good cookie that could not be answered.
     pub refused: u64,
 }
 
@@ -104,6 +112,8 @@ pub struct Endpoint {
     cookies: CookieJar,
     next_key: u64,
     connections: BTreeMap<u64, Connection>,
+    /// By the name on the wire alone, for a peer may move. What comes from another address than the connection's remote
+    /// is treated as a stranger's all the same.
     by_id: HashMap<ConnectionId, u64>,
     links: Links,
     /// Connections that may have something to send, each once, served in turn.
@@ -145,6 +155,7 @@ impl Endpoint {
     pub fn connect(&mut self, now: Instant, remote: SocketAddr) -> Handle {
         let (key, sent) = (self.take_key(), self.first_packet());
         let id = ConnectionId(self.rng.u64());
+        log::trace!("{id}: {remote} is dialled");
         self.insert(Connection::connect(key, id, remote, sent, &self.config, now), key);
         Handle(key)
     }
@@ -235,15 +246,53 @@ impl Endpoint {
         if header.kind == Kind::Oneshot {
             return Some(Oneshot { header, body });
         }
-        let known = self.by_id.get(&header.connection).copied();
-        let known = known.filter(|key| self.connections.get(key).is_some_and(|c| c.remote() == from));
-        match (known, header.kind) {
-            (Some(key), kind) => self.handle_known(now, key, kind, header.number, body),
-            (None, Kind::Hello) => self.handle_stranger(now, from, header, body),
-            (None, Kind::Data) => self.handle_stray(now, from, header, datagram.len()),
-            (None, _) => self.dropped.stray += 1,
+        let named = self.by_id.get(&header.connection).copied();
+        let known = named.filter(|key| self.connections.get(key).is_some_and(|c| c.remote() == from));
+        match (known, named, header.kind) {
+            (Some(key), _, kind) => self.handle_known(now, key, kind, header.number, body),
+            (None, _, Kind::Hello) => self.handle_stranger(now, from, header, body),
+            (None, Some(key), Kind::Data) => {
+                self.handle_elsewhere(now, key, from, header.number, body, datagram.len());
+            }
+            (None, None, Kind::Data) => self.handle_stray(now, from, header, datagram.len()),
+            (None, _, _) => self.dropped.stray += 1,
         }
         None
+    }
+
+    /// Data of a known connection from another address: its peer has moved, or somebody repeats what was overheard.
+    fn handle_elsewhere(
+        &mut self,
+        now: Instant,
+        key: u64,
+        from: SocketAddr,
+        number: u32,
+        body: &[u8],
+        len: usize,
+    ) {
+        let connection = self.connections.get_mut(&key).expect("known connections exist");
+        let before = connection.remote();
+        match connection.handle_elsewhere(now, from, number, body, len, self.rng.bytes()) {
+            Elsewhere::Ignored => self.dropped.stray += 1,
+            Elsewhere::Challenge => {
+                self.dropped.stray += 1;
+                if self.stateless.grant(now, path::CHALLENGE_DATAGRAM) {
+                    connection.order_challenge(now);
+                    self.mark_ready(key);
+                }
+            }
+            Elsewhere::Proved(_) if before.ip() != from.ip() && !self.has_room_at(from.ip()) => {
+                self.dropped.refused += 1;
+            }
+            Elsewhere::Proved(rtt) => {
+                let connection = self.connections.get_mut(&key).expect("known connections exist");
+                log::trace!("{}: {before} has moved to {from}", connection.id());
+                // Before the datagram itself is heard: its delay must not be measured against the old path.
+                connection.move_to(now, from, rtt, &mut self.links);
+                self.events.push_back(Event::Moved { handle: Handle(key), remote: from });
+                self.handle_known(now, key, Kind::Data, number, body);
+            }
+        }
     }
 
     fn handle_known(&mut self, now: Instant, key: u64, kind: Kind, number: u32, body: &[u8]) {
@@ -267,6 +316,7 @@ impl Endpoint {
                 if let Ok(welcome) = Welcome::decode(body)
                     && connection.handle_welcome(now, number, &welcome, &self.links)
                 {
+                    log::trace!("{}: established, {remote} was dialled", connection.id());
                     self.events.push_back(Event::Connected { handle, remote, inbound: false });
                 }
             }
@@ -327,15 +377,18 @@ impl Endpoint {
             &self.config,
             now,
         );
+        log::trace!("{}: established, {from} has dialled", connection.id());
         self.insert(connection, key);
         self.events.push_back(Event::Connected { handle: Handle(key), remote: from, inbound: true });
     }
 
     fn admits(&self, ip: IpAddr) -> bool {
-        let from_there =
-            self.connections.values().filter(|connection| connection.remote().ip() == ip).count();
-        self.connections.len() < self.config.max_connections
-            && from_there < self.config.max_connections_per_ip
+        self.connections.len() < self.config.max_connections && self.has_room_at(ip)
+    }
+
+    fn has_room_at(&self, ip: IpAddr) -> bool {
+        let there = self.connections.values().filter(|connection| connection.remote().ip() == ip).count();
+        there < self.config.max_connections_per_ip
     }
 
     /// Data of a connection that isn't known: this side was restarted, or gave it up. Telling the other side saves it
@@ -377,11 +430,13 @@ impl Endpoint {
                 self.in_ready.remove(&key);
                 continue;
             };
-            if connection.poll_transmit(now, buf, &mut self.links) {
-                self.stateless.on_sent(buf.len());
+            if let Some(to) = connection.poll_transmit(now, buf, &mut self.links) {
+                if to == connection.remote() {
+                    self.stateless.on_sent(buf.len());
+                }
                 // One datagram each: connections take turns.
                 self.ready.push_back(key);
-                return Some(connection.remote());
+                return Some(to);
             }
             if connection.is_blocked_by_uplink() && !self.blocked.contains(&key) {
                 self.blocked.push_back(key);
@@ -422,6 +477,7 @@ impl Endpoint {
 
     fn remove(&mut self, key: u64, reason: CloseReason) {
         let Some(connection) = self.connections.remove(&key) else { return };
+        log::trace!("{}: over with {}: {reason}", connection.id(), connection.remote());
         self.by_id.remove(&connection.id());
         self.links.forget(key, connection.uplink_charge());
         self.blocked.retain(|&blocked| blocked != key);

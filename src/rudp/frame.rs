@@ -5,6 +5,7 @@
 
 use std::ops::Range;
 
+use super::path::Token;
 use super::ranges::RangeSet;
 use crate::coding::{Malformed, Reader, VARINT_MAX, Writer, varint_len};
 use crate::time::Duration;
@@ -17,6 +18,8 @@ mod kind {
     pub(super) const IMMEDIATE_ACK: u8 = 0x03;
     pub(super) const TIMESTAMP: u8 = 0x04;
     pub(super) const ABANDON: u8 = 0x05;
+    pub(super) const PATH_CHALLENGE: u8 = 0x06;
+    pub(super) const PATH_RESPONSE: u8 = 0x07;
     /// Plus the three flags below.
     pub(super) const FRAGMENT: u8 = 0x08;
     pub(super) const FRAGMENT_LAST: u8 = 0x0f;
@@ -58,6 +61,11 @@ pub enum Frame<'a> {
         /// Its whole length, B: that much credit comes back.
         len: u64,
     },
+    /// Asks for a response with the same token, to see whether the peer receives at the address it speaks from
+    /// (RFC 9000 §8.2).
+    PathChallenge(Token),
+    /// Answers a challenge.
+    PathResponse(Token),
     /// Part of a message.
     Fragment(Fragment<'a>),
 }
@@ -184,6 +192,14 @@ impl<'a> Frame<'a> {
                 buf.varint(*message);
                 buf.varint(*len);
             }
+            Frame::PathChallenge(token) => {
+                buf.u8(kind::PATH_CHALLENGE);
+                buf.bytes(token);
+            }
+            Frame::PathResponse(token) => {
+                buf.u8(kind::PATH_RESPONSE);
+                buf.bytes(token);
+            }
             Frame::Ack(ack) => ack.encode(buf),
             Frame::Fragment(fragment) => fragment.encode(buf, false),
         }
@@ -203,6 +219,8 @@ impl<'a> Frame<'a> {
                 kind::ACK => Frame::Ack(Ack::decode(reader, highest_sent)?),
                 kind::TIMESTAMP => Frame::Timestamp { sent: reader.u32()?, unsettled: reader.varint()? },
                 kind::ABANDON => Frame::Abandon { message: reader.varint()?, len: reader.varint()? },
+                kind::PATH_CHALLENGE => Frame::PathChallenge(reader.array()?),
+                kind::PATH_RESPONSE => Frame::PathResponse(reader.array()?),
                 first @ kind::FRAGMENT..=kind::FRAGMENT_LAST => {
                     let message = reader.varint()?;
                     let offset = if first & FLAG_OFFSET != 0 { reader.varint()? } else { 0 };
@@ -242,6 +260,8 @@ mod tests {
             Frame::ImmediateAck,
             Frame::Timestamp { sent: 0xffff_ffff, unsettled: 70 },
             Frame::Abandon { message: 16_384, len: 700 },
+            Frame::PathChallenge([0xff; 8]),
+            Frame::PathResponse([1, 2, 3, 4, 5, 6, 7, 8]),
             Frame::Ack(Ack {
                 ranges: vec![HIGHEST_SENT - 3..HIGHEST_SENT + 1, HIGHEST_SENT - 90..HIGHEST_SENT - 4],
                 received: 17,

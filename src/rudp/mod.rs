@@ -51,11 +51,24 @@
 //! 03             immediate ack wanted
 //! 04             timestamp: sent u32 | unsettled varint
 //! 05             abandon: message varint | length varint
+//! 06             path challenge: token, 8 B
+//! 07             path response: token, 8 B
 //! 08 + flags     fragment: message varint | [offset varint] | [length varint] | data
 //!                flags: 1 the message ends here, 2 a length is given, 4 an offset is given
 //! ```
 //!
 //! Delays in an ack count 64 µs.
+//!
+//! # A peer whose address changes
+//!
+//! ```text
+//!   A, at a new address        B
+//!   | data, a newer number -->|   nothing in it counts yet; B's own data goes to the old address
+//!   |<-------- path challenge |   to the new address; no more bytes in sum than came from it
+//!   | path response --------->|   from the new address: the connection moves there
+//! ```
+//!
+//! Both begin anew with what they knew of the path: B when it moves, A when it is asked.
 
 pub mod config;
 pub mod congestion;
@@ -71,9 +84,11 @@ pub mod loss;
 pub mod mtu;
 pub mod pacer;
 pub mod packet;
+pub mod path;
 pub mod ranges;
 pub mod received;
 pub mod recv_window;
+pub mod reordering;
 pub mod rtt;
 pub mod send_window;
 pub mod sent;

@@ -14,8 +14,16 @@ const LADDER: [usize; 5] = [1_452, 8_952, 16_384, 32_768, 65_507];
 const MAX_PROBES: u32 = 3;
 /// After a search has ended, the next size is tried again this much later (RFC 8899 §5.1.1 PMTU_RAISE_TIMER).
 const RAISE_AFTER: Duration = Duration::from_secs(600);
-/// So many datagrams above the base are lost, none of that size acked in between: the path no longer carries them.
-const BLACK_HOLE: u32 = 8;
+/// But so soon after a fall, and twice as late each time until it is [`RAISE_AFTER`]: a route that broke may be mended, and
+/// a datagram of the base costs several times what a large one does.
+const RETRY_AFTER: Duration = Duration::from_secs(10);
+/// So many datagrams above the base are lost, none of that size acked in between: perhaps the path carries no such ones.
+const SUSPICIOUS: u32 = 8;
+/// So many of them, sent after one of the base's size that came through, make it certain,
+const CERTAIN: u32 = 8;
+/// and so many more for each of the base's size that was lost too: where three of ten are lost whatever their size, eight
+/// in a row are no rarity.
+const DOUBT: u32 = 2;
 /// The longest that one datagram above the base may occupy the link at the measured rate.
 const MAX_DURATION: Duration = Duration::from_millis(20);
 
@@ -27,8 +35,26 @@ pub struct MtuDiscovery {
     /// What both ends can handle, B.
     limit: usize,
     probe: Probe,
-    /// Datagrams above the base lost in a row.
+    suspicion: Suspicion,
+    /// When the path last was a black hole, and how long to wait before the search after the next.
+    fell: Option<Instant>,
+    retry_after: Duration,
+}
+
+/// What speaks for a black hole: datagrams above the base are lost while others, sent between them, come through. Loss of
+/// all sizes alike, however long, says nothing about sizes.
+#[derive(Clone, Copy, Debug, Default)]
+struct Suspicion {
+    /// Datagrams above the base lost in a row,
     large_lost: u32,
+    /// and when the first of them was sent.
+    since: Option<Instant>,
+    /// When the first other one was sent after that and came through.
+    small_passed: Option<Instant>,
+    /// Of the large ones lost, sent after that one.
+    lost_since: u32,
+    /// Others lost that were sent after the first large one.
+    small_lost: u32,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -46,7 +72,9 @@ impl MtuDiscovery {
             current: BASE.min(limit),
             limit,
             probe: Probe::Due { at: now, lost: 0 },
-            large_lost: 0,
+            suspicion: Suspicion::default(),
+            fell: None,
+            retry_after: RAISE_AFTER,
         }
     }
 
@@ -54,6 +82,11 @@ impl MtuDiscovery {
     pub fn limit_to(&mut self, limit: usize) {
         self.limit = self.limit.min(limit);
         self.current = self.current.min(self.limit);
+    }
+
+    /// The path is another one: only the base is known to pass.
+    pub fn restart(&mut self, now: Instant) {
+        *self = MtuDiscovery::new(self.limit, now);
     }
 
     /// What the path is known to carry, B.
@@ -83,7 +116,7 @@ impl MtuDiscovery {
     /// A probe of `size` B has arrived.
     pub fn on_probe_acked(&mut self, now: Instant, size: usize) {
         self.current = self.current.max(size.min(self.limit));
-        self.large_lost = 0;
+        self.suspicion = Suspicion::default();
         self.probe = Probe::Due { at: now, lost: 0 };
     }
 
@@ -91,31 +124,61 @@ impl MtuDiscovery {
     pub fn on_probe_lost(&mut self, now: Instant) {
         let Probe::InFlight { lost } = self.probe else { return };
         self.probe = match lost + 1 {
-            MAX_PROBES => Probe::Due { at: now + RAISE_AFTER, lost: 0 },
+            MAX_PROBES => self.search_later(now),
             lost => Probe::Due { at: now, lost },
         };
     }
 
-    /// A datagram of `size` B was acked.
-    pub fn on_acked(&mut self, size: u64) {
+    /// A datagram of `size` B, sent at `sent`, was acked.
+    pub fn on_acked(&mut self, sent: Instant, size: u64) {
+        let Some(since) = self.suspicion.since else { return };
+        if sent < since {
+            return;
+        }
         if size > BASE as u64 {
-            self.large_lost = 0;
+            self.suspicion = Suspicion::default();
+        } else {
+            let first = self.suspicion.small_passed.map_or(sent, |passed| passed.min(sent));
+            self.suspicion.small_passed = Some(first);
         }
     }
 
-    /// A datagram of `size` B was lost. True if that shows a black hole: back to the base (RFC 8899 §4.3).
-    pub fn on_lost(&mut self, now: Instant, size: u64) -> bool {
-        if size <= BASE as u64 || self.current <= BASE {
+    /// A datagram of `size` B, sent at `sent`, was lost. True if that makes a black hole certain: back to the base
+    /// (RFC 8899 §4.3).
+    pub fn on_lost(&mut self, now: Instant, sent: Instant, size: u64) -> bool {
+        if self.current <= BASE {
             return false;
         }
-        self.large_lost += 1;
-        if self.large_lost < BLACK_HOLE {
+        let suspicion = &mut self.suspicion;
+        if size <= BASE as u64 {
+            suspicion.small_lost += u32::from(suspicion.since.is_some_and(|since| since <= sent));
+            return false;
+        }
+        suspicion.large_lost += 1;
+        suspicion.since = Some(suspicion.since.map_or(sent, |since| since.min(sent)));
+        suspicion.lost_since += u32::from(suspicion.small_passed.is_some_and(|passed| passed <= sent));
+        if suspicion.lost_since < CERTAIN + DOUBT * suspicion.small_lost {
             return false;
         }
         self.current = BASE.min(self.limit);
-        self.large_lost = 0;
-        self.probe = Probe::Due { at: now + RAISE_AFTER, lost: 0 };
+        self.suspicion = Suspicion::default();
+        if self.fell.is_none_or(|fell| now.since(fell) >= RAISE_AFTER) {
+            self.retry_after = RETRY_AFTER;
+        }
+        self.fell = Some(now);
+        self.probe = self.search_later(now);
         true
+    }
+
+    /// Whether datagrams of the base's size are wanted between large ones, to tell a black hole from loss of all sizes.
+    pub fn is_suspicious(&self) -> bool {
+        self.suspicion.large_lost >= SUSPICIOUS
+    }
+
+    fn search_later(&mut self, now: Instant) -> Probe {
+        let at = now + self.retry_after;
+        self.retry_after = (self.retry_after * 2).min(RAISE_AFTER);
+        Probe::Due { at, lost: 0 }
     }
 }
 
@@ -184,16 +247,87 @@ mod tests {
         }
     }
 
+    /// A path whose large datagrams, sent every 10 ms, are lost, and a small one among them after `small` of them. How many
+    /// large ones it takes to fall.
+    fn fall(discovery: &mut MtuDiscovery, from: Instant, small: u32) -> u32 {
+        for n in 0..1_000 {
+            let sent = from + Duration::from_millis(10) * n;
+            if n == small {
+                discovery.on_acked(sent, 1_200);
+            }
+            if discovery.on_lost(sent, sent, 8_952) {
+                assert_eq!(discovery.path_mtu(), 1_200);
+                return n + 1;
+            }
+        }
+        panic!("never");
+    }
+
     #[test]
-    fn a_black_hole_leads_back_to_the_base_and_mere_loss_does_not() {
+    fn a_black_hole_is_what_swallows_large_ones_only() {
+        let found = || {
+            let mut discovery = MtuDiscovery::new(65_507, at(0));
+            search(&mut discovery, 9_000, at(0));
+            discovery
+        };
+        assert_eq!(fall(&mut found(), at(1), 1), 1 + CERTAIN, "the first small one passed early");
+        assert_eq!(fall(&mut found(), at(1), 20), 20 + CERTAIN);
+        let mut discovery = found();
+        discovery.on_lost(at(1), at(1), 8_952);
+        (0..3).for_each(|_| assert!(!discovery.on_lost(at(1), at(1), 1_200)));
+        assert_eq!(fall(&mut discovery, at(1), 0), CERTAIN + 3 * DOUBT, "small ones are lost too");
+        let mut discovery = found();
+        for n in 0..1_000 {
+            assert!(!discovery.on_lost(at(1), at(1), 8_952));
+            assert_eq!(discovery.is_suspicious(), n >= 7);
+        }
+        // What was sent before all this says nothing, what came through afterwards ends it.
+        discovery.on_acked(at(0), 1_200);
+        discovery.on_acked(at(0), 8_952);
+        assert!(!discovery.on_lost(at(2), at(2), 8_952) && discovery.is_suspicious());
+        discovery.on_acked(at(3), 1_200);
+        discovery.on_acked(at(3), 8_952);
+        assert!(!discovery.is_suspicious());
+        assert_eq!(discovery.path_mtu(), 8_952);
+    }
+
+    #[test]
+    fn loss_by_chance_is_no_black_hole() {
         let mut discovery = MtuDiscovery::new(65_507, at(0));
         search(&mut discovery, 9_000, at(0));
-        for _ in 0..100 {
-            assert!(!discovery.on_lost(at(1), 8_952));
-            discovery.on_acked(8_952);
-            assert!(!discovery.on_lost(at(1), 1_200));
+        let mut rng = crate::rand::Rng::from_seed(3);
+        for n in 0..50_000 {
+            let (sent, size) = (Instant::from_nanos(n), if rng.chance(0.5) { 8_952 } else { 1_200 });
+            if rng.chance(0.3) {
+                assert!(!discovery.on_lost(sent, sent, size));
+            } else {
+                discovery.on_acked(sent, size);
+            }
         }
-        assert_eq!((0..BLACK_HOLE).filter(|_| discovery.on_lost(at(1), 8_952)).count(), 1);
-        assert_eq!(discovery.path_mtu(), 1_200);
+    }
+
+    #[test]
+    fn after_a_fall_the_search_goes_on_soon_and_then_later_and_later() {
+        let mut discovery = MtuDiscovery::new(65_507, at(0));
+        search(&mut discovery, 9_000, at(0));
+        fall(&mut discovery, at(100), 1);
+        let mut now = at(100);
+        let mut waits = Vec::new();
+        for _ in 0..8 {
+            let fell = now;
+            while discovery.probe_size(now, FAST).is_none() {
+                now += Duration::from_secs(1);
+            }
+            waits.push(now.since(fell).as_secs());
+            search(&mut discovery, 1_200, now);
+        }
+        assert_eq!(waits, [11, 20, 40, 80, 160, 320, 600, 600]);
+        // The path heals, and falls again much later.
+        now += Duration::from_secs(600);
+        search(&mut discovery, 9_000, now);
+        assert_eq!(discovery.path_mtu(), 8_952);
+        fall(&mut discovery, now, 1);
+        assert_eq!(discovery.probe_size(now + Duration::from_secs(9), FAST), None);
+        assert_eq!(discovery.probe_size(now + Duration::from_secs(11), FAST), Some(1_452));
     }
 }

@@ -3,6 +3,8 @@
 //! No frame and no connection is known here. [`seal`] and [`open`] are also the seam for packet protection: in a swarm
 //! with a key an AEAD tag can take the place of the crc without another module noticing.
 
+use std::fmt;
+
 use crate::coding::Writer;
 
 /// Byte ranges of the header; the diagram stands in [`crate::rudp`].
@@ -49,6 +51,13 @@ impl Kind {
 /// Names a connection, for both ends alike; chosen at random by the one that asked for it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ConnectionId(pub u64);
+
+/// For traces.
+impl fmt::Display for ConnectionId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:016x}", self.0)
+    }
+}
 
 /// The header of a datagram, decoded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -49,6 +49,11 @@ impl Received {
         self.largest + 1
     }
 
+    /// Whether a packet with this number would be the newest of all.
+    pub fn is_newest(&self, number: u64) -> bool {
+        number > self.largest
+    }
+
     /// Whether a packet with this number hasn't been taken in yet.
     pub fn is_fresh(&self, number: u64) -> bool {
         number >= self.floor && !self.numbers.contains(number..number + 1)

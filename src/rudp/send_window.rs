@@ -59,12 +59,6 @@ struct Lane {
     waiting: usize,
 }
 
-impl Lane {
-    fn is_empty(&self) -> bool {
-        self.queued.is_empty() && self.started.is_none() && self.lost.is_empty()
-    }
-}
-
 /// The sender's side of all messages of a connection.
 ///
 /// Invariant: a message is queued in its lane, or under way in `messages`, or settled (acked whole, or abandoned with
@@ -126,11 +120,6 @@ impl SendWindow {
     /// Bytes that were written more than once.
     pub fn rewritten(&self) -> u64 {
         self.rewritten
-    }
-
-    /// Whether every message is settled.
-    pub fn is_idle(&self) -> bool {
-        self.messages.is_empty() && self.control.is_empty() && self.bulk.is_empty()
     }
 
     /// Writes as much of one lane into `buf` as fits below `limit` B, and adds what it wrote to `contents`.
@@ -383,12 +372,12 @@ mod tests {
         for content in first_contents.iter().chain(&third_contents) {
             window.on_acked(content);
         }
-        assert!(!window.is_idle());
+        assert!(!window.messages.is_empty());
         window.on_lost(second_contents[0].clone());
         let (again, again_contents) = write(&mut window, Class::Bulk, 100);
         assert_eq!(fragments(&again), [(0, 98, false, 96)]);
         window.on_acked(&again_contents[0]);
-        assert!(window.is_idle());
+        assert!(window.messages.is_empty());
     }
 
     #[test]
@@ -400,7 +389,7 @@ mod tests {
         let (buf, contents) = write(&mut window, Class::Control, 200);
         assert_eq!(fragments(&buf), [(0, 0, true, 0), (1, 0, true, 10), (2, 0, true, 20), (3, 0, true, 30)]);
         contents.iter().for_each(|content| window.on_acked(content));
-        assert!(window.is_idle());
+        assert!(window.messages.is_empty());
     }
 
     #[test]

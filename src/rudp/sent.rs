@@ -57,9 +57,22 @@ enum Slot {
     InFlight(SentPacket),
     /// Kept for a while, so that a late ack is recognised.
     Lost {
+        sent: Instant,
         since: Instant,
     },
     Settled,
+}
+
+/// A packet that an ack names for the first time.
+#[derive(Clone, Debug)]
+pub enum Acked {
+    /// It was in flight.
+    InFlight(SentPacket),
+    /// It had wrongly been declared lost.
+    Lost {
+        /// When it was handed to the network.
+        sent: Instant,
+    },
 }
 
 /// An ack named a packet that was never sent: beyond the newest, or one whose number was left out.
@@ -152,33 +165,27 @@ impl SentPackets {
         self.base
     }
 
-    /// Settles what `range` acks: calls `acked` for each packet in flight and gives the number of packets that had
-    /// wrongly been declared lost.
-    pub fn ack(
-        &mut self,
-        range: Range<u64>,
-        mut acked: impl FnMut(u64, SentPacket),
-    ) -> Result<u64, NeverSent> {
+    /// Settles what `range` acks: calls `acked` for each packet that it names for the first time.
+    pub fn ack(&mut self, range: Range<u64>, mut acked: impl FnMut(u64, Acked)) -> Result<(), NeverSent> {
         let skipped = self.skipped.partition_point(|&number| number < range.start);
         let has_skipped = self.skipped.get(skipped).is_some_and(|&number| number < range.end);
         if range.start < self.first || range.end > self.next_number() || has_skipped {
             return Err(NeverSent);
         }
-        let mut spurious = 0;
         for number in range.start.max(self.base)..range.end {
             let slot = &mut self.slots[(number - self.base) as usize];
             match std::mem::replace(slot, Slot::Settled) {
                 Slot::InFlight(packet) => {
                     self.in_flight -= packet.size;
                     self.in_flight_count -= 1;
-                    acked(number, packet);
+                    acked(number, Acked::InFlight(packet));
                 }
-                Slot::Lost { .. } => spurious += 1,
+                Slot::Lost { sent, .. } => acked(number, Acked::Lost { sent }),
                 Slot::Settled => {}
             }
         }
         self.trim();
-        Ok(spurious)
+        Ok(())
     }
 
     /// The packets in flight below `end`, oldest first.
@@ -199,21 +206,27 @@ impl SentPackets {
         self.in_flight_below(u64::MAX).next()
     }
 
-    /// The newest packet in flight.
-    pub fn newest_in_flight(&self) -> Option<&SentPacket> {
-        self.slots.iter().rev().find_map(|slot| match slot {
-            Slot::InFlight(packet) => Some(packet),
-            Slot::Lost { .. } | Slot::Settled => None,
-        })
+    /// Takes all packets out of flight, oldest first, as if they had been acked: what they carried has gone where nobody
+    /// is.
+    pub fn forget_in_flight(&mut self) -> Vec<SentPacket> {
+        let mut forgotten = Vec::with_capacity(self.in_flight_count);
+        for slot in &mut self.slots {
+            if let Slot::InFlight(_) = slot
+                && let Slot::InFlight(packet) = std::mem::replace(slot, Slot::Settled)
+            {
+                forgotten.push(packet);
+            }
+        }
+        (self.in_flight, self.in_flight_count) = (0, 0);
+        self.trim();
+        forgotten
     }
 
     /// Takes a packet out of flight as lost. `None` if it isn't in flight.
     pub fn declare_lost(&mut self, number: u64, now: Instant) -> Option<SentPacket> {
         let slot = self.slots.get_mut(number.checked_sub(self.base)? as usize)?;
-        if !matches!(slot, Slot::InFlight(_)) {
-            return None;
-        }
-        let Slot::InFlight(packet) = std::mem::replace(slot, Slot::Lost { since: now }) else {
+        let Slot::InFlight(SentPacket { sent, .. }) = *slot else { return None };
+        let Slot::InFlight(packet) = std::mem::replace(slot, Slot::Lost { sent, since: now }) else {
             unreachable!()
         };
         self.in_flight -= packet.size;
@@ -225,7 +238,7 @@ impl SentPackets {
     pub fn forget_lost_before(&mut self, horizon: Instant) {
         for slot in &mut self.slots {
             match slot {
-                Slot::Lost { since } if *since < horizon => *slot = Slot::Settled,
+                Slot::Lost { since, .. } if *since < horizon => *slot = Slot::Settled,
                 Slot::Lost { .. } | Slot::InFlight(_) => break,
                 Slot::Settled => {}
             }
@@ -289,7 +302,7 @@ mod tests {
         sent.push(packet(0));
         assert_eq!(sent.ack(9..11, |_, _| {}), Err(NeverSent));
         assert_eq!(sent.ack(10..12, |_, _| {}), Err(NeverSent));
-        assert_eq!(sent.ack(10..11, |_, _| {}), Ok(0));
+        assert_eq!(sent.ack(10..11, |_, _| {}), Ok(()));
     }
 
     #[test]
@@ -327,6 +340,18 @@ mod tests {
     }
 
     #[test]
+    fn what_is_forgotten_is_neither_in_flight_nor_lost() {
+        let mut sent = starting_at(0);
+        for n in 0..3 {
+            sent.push(packet(n));
+        }
+        assert!(sent.declare_lost(0, at(5)).is_some());
+        assert_eq!(sent.forget_in_flight().len(), 2);
+        assert_eq!((sent.in_flight(), sent.any_in_flight(), sent.next_number()), (0, false, 3));
+        assert_eq!(sent.ack(1..3, |_, _| panic!("not in flight")), Ok(()));
+    }
+
+    #[test]
     fn a_late_ack_of_a_lost_packet_is_recognised_until_it_is_forgotten() {
         let mut sent = starting_at(0);
         for n in 0..3 {
@@ -336,10 +361,14 @@ mod tests {
         assert!(sent.declare_lost(0, at(50)).is_none());
         assert!(sent.declare_lost(1, at(60)).is_some());
         assert_eq!(sent.oldest_in_flight().unwrap().0, 2);
-        assert_eq!(sent.ack(1..2, |_, _| panic!("not in flight")), Ok(1));
+        let mut late = None;
+        let is_late =
+            |number, acked| late = Some((number, matches!(acked, Acked::Lost { sent } if sent == at(1))));
+        assert_eq!(sent.ack(1..2, is_late), Ok(()));
+        assert_eq!(late, Some((1, true)));
         assert_eq!(sent.oldest_unsettled(), 0);
         sent.forget_lost_before(at(51));
         assert_eq!(sent.oldest_unsettled(), 2);
-        assert_eq!(sent.ack(0..1, |_, _| panic!("forgotten")), Ok(0));
+        assert_eq!(sent.ack(0..1, |_, _| panic!("forgotten")), Ok(()));
     }
 }

@@ -71,16 +71,20 @@ impl Stateless {
         self.allowance = (self.allowance + ANSWER_SHARE * size as f64).min(ANSWER_BURST);
     }
 
-    fn push_answer(&mut self, now: Instant, to: SocketAddr, datagram: Vec<u8>) -> bool {
+    /// Whether the uplink has `len` B to spare for an address that isn't proved; taken from the allowance if so.
+    pub fn grant(&mut self, now: Instant, len: usize) -> bool {
         let fresh = ANSWER_RATE * now.since(self.filled).as_secs_f64();
         self.allowance = (self.allowance + fresh).min(ANSWER_BURST);
         self.filled = now;
-        let len = datagram.len() as f64;
-        let granted = self.allowance >= len && self.push(to, datagram);
+        let granted = self.allowance >= len as f64;
         if granted {
-            self.allowance -= len;
+            self.allowance -= len as f64;
         }
         granted
+    }
+
+    fn push_answer(&mut self, now: Instant, to: SocketAddr, datagram: Vec<u8>) -> bool {
+        self.waiting.len() < MAX_WAITING && self.grant(now, datagram.len()) && self.push(to, datagram)
     }
 
     fn push(&mut self, to: SocketAddr, datagram: Vec<u8>) -> bool {

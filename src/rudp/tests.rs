@@ -14,6 +14,8 @@ use crate::time::{Duration, Instant};
 use crate::units::Rate;
 
 mod hardening;
+mod mtu;
+mod path;
 mod wraparound;
 
 /// Sends numbered bulk messages to some peers as fast as the windows let it, and keeps what it gets.
@@ -26,6 +28,8 @@ struct Chatter {
     out: Vec<(Handle, u32)>,
     received: Vec<(Handle, Vec<u8>)>,
     closed: Vec<CloseReason>,
+    /// Where peers have moved, and when.
+    moved: Vec<(Instant, SocketAddr)>,
     redials: bool,
 }
 
@@ -38,6 +42,7 @@ impl Chatter {
             out: Vec::new(),
             received: Vec::new(),
             closed: Vec::new(),
+            moved: Vec::new(),
             redials: false,
         }
     }
@@ -53,6 +58,7 @@ impl Chatter {
             match event {
                 Event::Connected { handle, inbound: false, .. } => self.out.push((handle, 0)),
                 Event::Connected { .. } => {}
+                Event::Moved { remote, .. } => self.moved.push((now, remote)),
                 Event::Message { handle, data } => self.received.push((handle, data)),
                 Event::Closed { reason, remote, .. } => {
                     self.closed.push(reason);

@@ -15,6 +15,8 @@ pub enum Timer {
     AckDelay,
     /// Data was held back by the pacer and may go now.
     Pacing,
+    /// A path challenge has not been answered: send another one.
+    PathChallenge,
     /// The peer has been silent for a while: ask whether it is there.
     KeepAlive,
     /// The peer has been silent for too long: it is gone.
@@ -22,12 +24,13 @@ pub enum Timer {
 }
 
 impl Timer {
-    const ALL: [Timer; 7] = [
+    const ALL: [Timer; 8] = [
         Timer::Handshake,
         Timer::Loss,
         Timer::Probe,
         Timer::AckDelay,
         Timer::Pacing,
+        Timer::PathChallenge,
         Timer::KeepAlive,
         Timer::Idle,
     ];
@@ -40,6 +43,7 @@ impl Timer {
             Timer::Probe => "probe",
             Timer::AckDelay => "send a delayed ack",
             Timer::Pacing => "pacing",
+            Timer::PathChallenge => "repeat a path challenge",
             Timer::KeepAlive => "keep alive",
             Timer::Idle => "give the peer up",
         }

@@ -185,6 +185,11 @@ impl PathProbe {
                     }
                 }
                 Event::Message { handle, data } => self.take(now, handle, &data),
+                Event::Moved { handle, remote } => {
+                    if let Some(inbound) = self.inbound.get_mut(&handle) {
+                        inbound.remote = remote;
+                    }
+                }
                 Event::Closed { handle, reason, .. } => self.handle_closed(handle, reason),
             }
         }

@@ -21,6 +21,11 @@ impl Node {
                     self.endpoint.close(handle, 2);
                 }
             },
+            rudp::Event::Moved { handle, remote } => {
+                if let Some(connection) = self.connections.get_mut(&handle) {
+                    connection.remote = remote;
+                }
+            }
             rudp::Event::Closed { handle, remote, reason } => {
                 log::debug!("connection with {remote} is over: {reason}");
                 self.connections.remove(&handle);

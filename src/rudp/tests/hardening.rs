@@ -20,7 +20,7 @@ use crate::time::{Duration, Instant};
 
 const DATAGRAM: usize = 1_200;
 
-fn datagram(kind: Kind, connection: u64, number: u32, body: &[u8]) -> Vec<u8> {
+pub(super) fn datagram(kind: Kind, connection: u64, number: u32, body: &[u8]) -> Vec<u8> {
     let mut datagram = Vec::new();
     packet::begin(&mut datagram, Header { kind, connection: ConnectionId(connection), number });
     datagram.extend_from_slice(body);
@@ -36,29 +36,29 @@ fn hello(connection: u64, number: u32, cookie: Option<Cookie>) -> Vec<u8> {
 }
 
 /// Address number `n` of very many.
-fn stranger(n: usize) -> SocketAddr {
+pub(super) fn stranger(n: usize) -> SocketAddr {
     SocketAddr::from(([172, 16, (n >> 8) as u8, n as u8], 4_000))
 }
 
 /// All that an endpoint sends now, by receiver.
-fn drain(endpoint: &mut Endpoint, now: Instant) -> Vec<(SocketAddr, Vec<u8>)> {
+pub(super) fn drain(endpoint: &mut Endpoint, now: Instant) -> Vec<(SocketAddr, Vec<u8>)> {
     let mut buf = Vec::new();
     std::iter::from_fn(|| endpoint.poll_transmit(now, &mut buf).map(|to| (to, buf.clone()))).collect()
 }
 
 /// A peer that says whatever it likes over a connection that it got in the honest way.
-struct Liar {
-    endpoint: Endpoint,
-    handle: Handle,
-    addr: SocketAddr,
-    number: u32,
-    now: Instant,
+pub(super) struct Liar {
+    pub(super) endpoint: Endpoint,
+    pub(super) handle: Handle,
+    pub(super) addr: SocketAddr,
+    pub(super) number: u32,
+    pub(super) now: Instant,
 }
 
-const LIAR_ID: u64 = 77;
+pub(super) const LIAR_ID: u64 = 77;
 
 impl Liar {
-    fn new(config: Config) -> Liar {
+    pub(super) fn new(config: Config) -> Liar {
         let (now, addr) = (secs(5.0), addr(3));
         let mut endpoint = Endpoint::new(config, Rng::from_seed(1));
         assert!(dial(&mut endpoint, now, addr, LIAR_ID));
@@ -67,7 +67,7 @@ impl Liar {
     }
 
     /// Sends a frame in a packet of its own.
-    fn say(&mut self, frame: &Frame<'_>) {
+    pub(super) fn say(&mut self, frame: &Frame<'_>) {
         let mut body = Vec::new();
         frame.encode(&mut body);
         self.number += 1;
@@ -113,7 +113,7 @@ fn cookie_for(endpoint: &mut Endpoint, now: Instant, from: SocketAddr) -> Cookie
 }
 
 /// Whether `from` is let in when it comes back with its cookie.
-fn dial(endpoint: &mut Endpoint, now: Instant, from: SocketAddr, id: u64) -> bool {
+pub(super) fn dial(endpoint: &mut Endpoint, now: Instant, from: SocketAddr, id: u64) -> bool {
     let cookie = cookie_for(endpoint, now, from);
     endpoint.handle_datagram(now, from, &hello(id, 7, Some(cookie)));
     let answers = drain(endpoint, now);

@@ -70,7 +70,7 @@ impl End {
     fn transmit(&mut self, now: Instant, loss: f64, rng: &mut Rng) -> Vec<(Instant, Vec<u8>)> {
         let mut buf = Vec::new();
         let mut arriving = Vec::new();
-        while self.connection.poll_transmit(now, &mut buf, &mut self.links) {
+        while self.connection.poll_transmit(now, &mut buf, &mut self.links).is_some() {
             self.wire_numbers.push(packet::open(&buf).unwrap().0.number);
             if !rng.chance(loss) {
                 arriving.push((now + LATENCY, buf.clone()));
