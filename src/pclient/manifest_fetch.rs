@@ -44,9 +44,9 @@ impl ManifestFetch {
         now.since(self.asked) >= PATIENCE
     }
 
-    /// When it will have been.
-    pub fn deadline(&self) -> Instant {
-        self.asked + PATIENCE
+    /// Whether nothing has come yet.
+    pub fn is_empty(&self) -> bool {
+        self.proved.is_none()
     }
 
     /// Takes in a part for the file `fid`.

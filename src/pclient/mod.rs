@@ -8,7 +8,7 @@
 //! | connections, tracker, all swarms of a node | [`node`], [`book`] |
 //! | one file and its peers | [`swarm`], [`peer`], [`availability`], `conduct`, `haves` |
 //! | the receiver's half: what to ask of whom | [`download`], [`picker`], [`rate`] |
-//! | the sender's half: whom to serve with what | [`upload`] |
+//! | the sender's half: whom to serve with what | [`upload`], `manifest_desk` |
 //! | pieces, their hashes, the proof of the size | [`pieces`], [`manifest`], [`manifest_fetch`], [`size_proof`] |
 //! | where the bytes lie | [`storage`] |
 //! | what peers say to each other | [`message`] |
@@ -20,6 +20,7 @@ mod conduct;
 pub mod download;
 mod haves;
 pub mod manifest;
+mod manifest_desk;
 pub mod manifest_fetch;
 pub mod message;
 pub mod node;

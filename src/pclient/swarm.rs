@@ -15,6 +15,7 @@ use super::conduct::Conduct;
 use super::download::{Download, Peers};
 use super::haves::HaveSchedule;
 use super::manifest::Manifest;
+use super::manifest_desk::ManifestDesk;
 use super::manifest_fetch::ManifestFetch;
 use super::message::Message;
 use super::peer::{Announced, Peer};
@@ -91,6 +92,7 @@ pub struct Swarm {
     /// What is missing; `None` for a source.
     download: Option<Download>,
     fetch: Option<ManifestFetch>,
+    desk: ManifestDesk,
     peers: Peers,
     conduct: Conduct,
     sending: RateMeter,
@@ -139,6 +141,7 @@ impl Swarm {
             make_storage: None,
             download: None,
             fetch: None,
+            desk: ManifestDesk::default(),
             peers: Peers::new(),
             conduct: Conduct::default(),
             sending: RateMeter::new(now),
@@ -427,6 +430,7 @@ impl Swarm {
     /// Does what is due.
     pub fn handle_timeout(&mut self, now: Instant) {
         self.flush_haves(now);
+        self.desk.handle_timeout(now);
         if self.tick.is_some_and(|tick| tick <= now) {
             self.tick = Some(now + TICK);
             self.advance_fetch(now);
@@ -445,7 +449,8 @@ impl Swarm {
     pub fn poll_timeout(&self) -> Option<(Instant, &'static str)> {
         let tick = self.tick.map(|due| (due, "look after the sources"));
         let haves = self.haves.due().map(|due| (due, "announce pieces"));
-        tick.into_iter().chain(haves).min()
+        let manifest = self.desk.due().map(|due| (due, "give the manifest to another"));
+        [tick, haves, manifest].into_iter().flatten().min()
     }
 }
 

@@ -26,13 +26,18 @@ impl Swarm {
             return;
         }
         if let Some(fetch) = &self.fetch {
-            if !fetch.is_stale(now) {
+            let is_relay = |peer: &Peer| !peer.began_complete;
+            let is_waiting_for_source =
+                fetch.is_empty() && self.peers.get(&fetch.from).is_some_and(|peer| peer.began_complete);
+            let may_ask_relay = || self.peers.values().any(|peer| peer.has_manifest && is_relay(peer));
+            let is_stale = fetch.is_stale(now);
+            if !is_stale && !(is_waiting_for_source && may_ask_relay()) {
                 return;
             }
             let silent = fetch.from;
             self.fetch = None;
             // It gets a second chance when nobody else has the manifest.
-            if let Some(peer) = self.peers.get_mut(&silent) {
+            if let Some(peer) = self.peers.get_mut(&silent).filter(|_| is_stale) {
                 peer.source.refusals += 1;
             }
         }

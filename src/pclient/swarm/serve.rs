@@ -20,11 +20,14 @@ impl Swarm {
     }
 
     /// The next part of the manifest to send, with its receiver.
-    fn next_manifest_part(&mut self, may_go: impl Fn(Handle) -> bool) -> Option<(Handle, Vec<u8>)> {
+    fn next_manifest_part(
+        &mut self,
+        now: Instant,
+        may_go: impl Fn(Handle) -> bool,
+    ) -> Option<(Handle, Vec<u8>)> {
         let manifest = &self.content.as_ref()?.manifest;
-        let mut asking = self.peers.iter_mut().filter(|(_, peer)| peer.wants_manifest.is_some());
-        let (&key, peer) = asking.find(|(key, _)| may_go(**key))?;
-        let first = peer.wants_manifest.take()?;
+        let is_source = self.download.is_none();
+        let (key, first) = self.desk.next(now, &mut self.peers, is_source, may_go)?;
         let rest = usize::try_from(first).ok().and_then(|first| manifest.hashes().get(first..))?;
         // The size and its proof are told once, with the first part.
         let proof = if first == 0 { manifest.size_proof().to_bytes() } else { Vec::new() };
@@ -104,7 +107,7 @@ impl Swarm {
     pub fn next_block(&mut self, now: Instant, may_go: impl Fn(Handle) -> bool) -> Option<(Handle, Vec<u8>)> {
         // Whoever began with the whole file is a source; a receiver that is done goes on relaying.
         let is_source = self.download.is_none();
-        if let Some(part) = self.next_manifest_part(&may_go) {
+        if let Some(part) = self.next_manifest_part(now, &may_go) {
             return Some(part);
         }
         loop {
