@@ -2,6 +2,8 @@
 //!
 //! The schedule alone; what is told to whom is kept with each peer.
 
+use std::ops::RangeInclusive;
+
 use crate::time::{Duration, Instant};
 
 /// Announcements are gathered for this long, or for less while the uplink has nothing else to do.
@@ -12,8 +14,11 @@ const INTERVAL_MAX: Duration = Duration::from_secs(1);
 const SHARE: f64 = 0.02;
 /// What an announcement costs on the wire, B.
 const COST: f64 = 45.0;
-/// Sources want to know what has spread, but not that soon.
-const INTERVAL_SOURCE: Duration = Duration::from_millis(500);
+/// Sources want to know what has spread, but not that soon, and not for more than this share of their uplink: each
+/// announcement costs them an acknowledgement.
+const INTERVAL_SOURCE: RangeInclusive<Duration> = Duration::from_millis(500)..=Duration::from_secs(10);
+const SHARE_SOURCE: f64 = 0.005;
+const COST_ACK: f64 = 35.0;
 
 /// What a flush is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -28,12 +33,13 @@ pub(super) struct HaveSchedule {
     due: Option<Instant>,
     last: Instant,
     last_to_sources: Instant,
+    interval_source: Duration,
 }
 
 impl HaveSchedule {
     /// Nothing to tell yet.
     pub(super) fn new(now: Instant) -> HaveSchedule {
-        HaveSchedule { due: None, last: now, last_to_sources: now }
+        HaveSchedule { due: None, last: now, last_to_sources: now, interval_source: *INTERVAL_SOURCE.start() }
     }
 
     /// Something is to be told to `peers` peers, by a node that sends content at `rate` B/s; `is_busy` says whether
@@ -46,7 +52,17 @@ impl HaveSchedule {
         } else {
             INTERVAL_IDLE
         };
-        self.due.get_or_insert(self.last + wait);
+        self.expect(self.last + wait);
+    }
+
+    /// There is but one source, which sends `rate` B/s to this node; `None` if there are more, or none. (What it sends to
+    /// others is not known, nor how many they are; but they all hold back by their own part.)
+    pub(super) fn set_lone_source(&mut self, rate: Option<f64>) {
+        // At less than 1 B/s nothing is known of it yet.
+        let affordable = rate
+            .filter(|&rate| rate >= 1.0)
+            .map_or(Duration::ZERO, |rate| Duration::from_secs_f64(COST_ACK / (SHARE_SOURCE * rate)));
+        self.interval_source = affordable.clamp(*INTERVAL_SOURCE.start(), *INTERVAL_SOURCE.end());
     }
 
     /// When to flush.
@@ -58,7 +74,7 @@ impl HaveSchedule {
     pub(super) fn begin(&mut self, now: Instant, is_last: bool) -> Option<Flush> {
         self.due.take_if(|due| *due <= now)?;
         self.last = now;
-        let to_sources = is_last || now.since(self.last_to_sources) >= INTERVAL_SOURCE;
+        let to_sources = is_last || now.since(self.last_to_sources) >= self.interval_source;
         if to_sources {
             self.last_to_sources = now;
         }
@@ -67,7 +83,11 @@ impl HaveSchedule {
 
     /// Something was held back from the sources: it is for later.
     pub(super) fn held_back(&mut self) {
-        self.due.get_or_insert(self.last_to_sources + INTERVAL_SOURCE);
+        self.expect(self.last_to_sources + self.interval_source);
+    }
+
+    fn expect(&mut self, due: Instant) {
+        self.due = Some(self.due.map_or(due, |before| before.min(due)));
     }
 }
 
@@ -94,6 +114,24 @@ mod tests {
     }
 
     #[test]
+    fn a_slow_lone_source_is_told_seldom() {
+        let rates = [
+            (Some(1e5), 500),
+            (Some(7e3), 1_000),
+            (Some(1_400.0), 5_000),
+            (Some(2.0), 10_000),
+            (Some(0.0), 500),
+            (None, 500),
+        ];
+        for (rate, wait) in rates {
+            let mut schedule = HaveSchedule::new(at(0));
+            schedule.set_lone_source(rate);
+            schedule.held_back();
+            assert_eq!(schedule.due(), Some(at(wait)), "{rate:?} B/s");
+        }
+    }
+
+    #[test]
     fn sources_are_told_less_often_but_all_in_the_end() {
         let mut schedule = HaveSchedule::new(at(0));
         schedule.schedule(4, 1e6, true);
@@ -101,6 +139,10 @@ mod tests {
         assert_eq!(schedule.begin(at(100), false), Some(Flush { to_sources: false }));
         schedule.held_back();
         assert_eq!(schedule.due(), Some(at(500)));
+        schedule.schedule(4, 1e6, true);
+        assert_eq!(schedule.due(), Some(at(200)), "nobody else waits for the sources' turn");
+        assert_eq!(schedule.begin(at(200), false), Some(Flush { to_sources: false }));
+        schedule.held_back();
         assert_eq!(schedule.begin(at(500), false), Some(Flush { to_sources: true }));
         schedule.schedule(4, 1e6, true);
         assert_eq!(schedule.begin(at(600), true), Some(Flush { to_sources: true }));

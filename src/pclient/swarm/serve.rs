@@ -167,6 +167,10 @@ impl Swarm {
     pub(super) fn schedule_haves(&mut self, now: Instant) {
         let is_busy =
             self.peers.values().any(|peer| !peer.queue.wanted.is_empty() || peer.queue.serving.is_some());
+        let mut sources = self.peers.values().filter(|peer| peer.began_complete);
+        // A lone source needn't hurry to know what it has sent itself; of several, one must not send what another has.
+        let lone = sources.next().filter(|_| sources.next().is_none());
+        self.haves.set_lone_source(lone.map(|peer| peer.source.meter.rate(now)));
         self.haves.schedule(self.peers.len(), self.sending.rate(now), is_busy);
     }
 
