@@ -31,7 +31,8 @@ impl Swarm {
                 fetch.is_empty() && self.peers.get(&fetch.from).is_some_and(|peer| peer.began_complete);
             let may_ask_relay = || self.peers.values().any(|peer| peer.has_manifest && is_relay(peer));
             let is_stale = fetch.is_stale(now);
-            if !is_stale && !(is_waiting_for_source && may_ask_relay()) {
+            let is_better_elsewhere = is_waiting_for_source && may_ask_relay();
+            if !is_stale && !is_better_elsewhere {
                 return;
             }
             let silent = fetch.from;
