@@ -1,6 +1,6 @@
 //! Scenarios as data: the built-in ones keep their figures, and one seed is one history.
 
-use swarmcast::simulate::{Scenario, run};
+use swarmcast::simulate::{ReceiverReport, Scenario, run};
 
 fn built_in(name: &str) -> Scenario {
     Scenario::built_in(name).expect("it is built in")
@@ -48,7 +48,7 @@ fn with_receivers(lines: &str) -> Scenario {
 fn who_leaves_is_not_waited_for() {
     for by in ["cancel", "close", "crash"] {
         let report = run(&with_receivers(&format!("count = 3\nleave = 4\nleave_by = \"{by}\"")));
-        assert!(report.receivers.iter().all(|receiver| receiver.has_left()), "{by}: {report:?}");
+        assert!(report.receivers.iter().all(ReceiverReport::has_left), "{by}: {report:?}");
         assert_eq!((report.undone(), report.last, report.ratio()), (0, None, None), "{by}");
         assert!(report.ended < 5.0, "{by}: {}", report.ended);
     }

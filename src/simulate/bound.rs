@@ -42,14 +42,14 @@ impl Capacity {
         let mut sum = Capacity::default();
         for (at, before, after) in changes {
             if before == f64::INFINITY {
-                unlimited -= 1
+                unlimited -= 1;
             } else {
-                finite -= before
+                finite -= before;
             }
             if after == f64::INFINITY {
-                unlimited += 1
+                unlimited += 1;
             } else {
-                finite += after
+                finite += after;
             }
             sum.set(at, if unlimited > 0 { f64::INFINITY } else { f64::max(finite, 0.0) });
         }

@@ -17,6 +17,7 @@ use crate::Fid;
 use crate::pclient::manifest::Manifest;
 use crate::pclient::node::{Config, Node};
 use crate::pclient::storage::Storage;
+use crate::pclient::swarm::Swarm;
 use crate::rand::Rng;
 use crate::sim::{Faults, LinkConfig, NodeId, World};
 use crate::time::{Duration, Instant};
@@ -199,10 +200,12 @@ impl Stage {
         if let Some(max) = network.max_datagram {
             world.set_filter(move |_, _, _, datagram| datagram.len() <= max);
         }
-        let mut content = vec![0; scenario.size.0 as usize];
-        Rng::from_seed(seed ^ 0x5eed).fill(&mut content);
+        // Filled in place: a copy, however short-lived, would double what a large file takes.
+        let mut content: Arc<[u8]> = std::iter::repeat_n(0, scenario.size.0 as usize).collect();
+        let fresh = Arc::get_mut(&mut content).expect("nobody else has it yet");
+        Rng::from_seed(seed ^ 0x5eed).fill(fresh);
         let manifest = Manifest::of(&content);
-        let (content, lengths): (Arc<[u8]>, _) = (content.into(), manifest.lengths());
+        let lengths = manifest.lengths();
         let mut stage = Stage {
             tracker,
             fid: manifest.fid(),
@@ -558,7 +561,7 @@ fn is_settled(world: &World<Actor>, id: NodeId) -> bool {
 }
 
 fn duplicates(world: &World<Actor>, id: NodeId, fid: Fid) -> u64 {
-    peer(world, id).node.swarm(fid).map_or(0, |swarm| swarm.duplicate_bytes())
+    peer(world, id).node.swarm(fid).map_or(0, Swarm::duplicate_bytes)
 }
 
 /// Gives a command to the node of a peer.
