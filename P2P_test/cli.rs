@@ -369,6 +369,11 @@ fn wrong_arguments_are_refused_before_anything_is_done() {
         (&["compare", "--receivers", "0"], "0 is not in"),
         (&["compare", "--rate", "0"], "--rate: without a limit"),
         (&["compare", "--size", "0"], "--size: an empty file"),
+        (&["simulate", "s10"], "s10: no such scenario: give one of s1, s2"),
+        (&["simulate", "s4", "--receivers", "9"], "--receivers 9: it has several groups"),
+        (&["simulate", "s1", "--receivers", "0"], "nobody is a receiver"),
+        (&["simulate", "s1", "--seeds", "0"], "0 is not in"),
+        (&["simulate", "s1", "--seeds", "2", "--svg", "f"], "cannot be used with"),
         (&["bench"], "ADDR"),
         (&["bench", "--listen", "--json"], "cannot be used with"),
         (&["bench", "127.0.0.1", "--seconds", "0"], "0 is not in"),
@@ -394,7 +399,7 @@ fn the_help_tells_the_exit_codes() {
     let codes = help.stdout.split_once("Exit codes:").expect("a table").1;
     let codes: Vec<&str> = codes.lines().filter_map(|line| line.split_whitespace().next()).collect();
     assert_eq!(codes, ["0", "1", "2", "3", "4", "5", "6", "7", "130"]);
-    for subcommand in ["tracker", "share", "get", "compare", "bench"] {
+    for subcommand in ["tracker", "share", "get", "compare", "simulate", "bench"] {
         assert!(help.stdout.contains(&format!("\n  {subcommand} ")), "{help:?}");
         sandbox.run(&[subcommand, "--help"]).succeeded();
     }
@@ -440,6 +445,56 @@ fn an_interrupted_comparison_leaves_nothing() {
     assert_eq!(names(&sandbox.0).len(), 1, "its folder is there");
     compare.interrupt().failed(130, &["interrupted"]);
     assert_eq!(names(&sandbox.0), [""; 0]);
+}
+
+#[test]
+fn a_scenario_is_simulated_and_drawn() {
+    let sandbox = Sandbox::new();
+    let list = sandbox.run(&["simulate"]);
+    list.succeeded();
+    assert!(list.stdout.lines().count() == 9 && list.stdout.starts_with("s1  equal rates"), "{list:?}");
+
+    let people = sandbox.run(&["simulate", "s3", "--svg", "s3.svg"]);
+    people.succeeded();
+    for part in ["receiver 3 ", "at best D = 7.43 s, last ÷ D = 1.", "history "] {
+        assert!(people.stdout.contains(part), "{part:?} isn't in {people:?}");
+    }
+    let picture = fs::read_to_string(sandbox.0.join("s3.svg")).unwrap();
+    assert!(picture.starts_with("<svg") && picture.contains("each receiver"), "{picture}");
+    sandbox.run(&["simulate", "s3", "--svg", "s3.svg"]).failed(7, &["s3.svg exists already", "--svg"]);
+
+    // One object a run, the same each time.
+    let several = ["simulate", "s3", "--seed", "7", "--seeds", "2", "--json", "-q"];
+    let json = sandbox.run(&several);
+    json.succeeded();
+    let runs: Vec<&str> = json.stdout.lines().collect();
+    assert_eq!((runs.len(), json.stderr.as_str()), (2, ""));
+    for (run, seed) in runs.iter().zip([7, 8]) {
+        assert!(
+            run.starts_with(&format!("{{\"scenario\":\"s3\",\"seed\":{seed},\"size_bytes\":148539,")),
+            "{run}"
+        );
+        assert!(run.contains("\"undone\":0,") && run.ends_with("\"failed\":null}]}"), "{run}");
+    }
+    assert_eq!(sandbox.run(&several).stdout, json.stdout);
+}
+
+#[test]
+fn a_scenario_with_a_mistake_says_which() {
+    let sandbox = Sandbox::new();
+    let source = "size = \"10k\"\n[[nodes]]\nrole = \"source\"\nup = \"10k\"\ndown = 0\n";
+    let receiver = "[[nodes]]\nrole = \"receiver\"\nup = 0\ndown = \"10k\"\n";
+    let write = |name: &str, text: String| fs::write(sandbox.0.join(name), text).unwrap();
+    write("typo.toml", format!("{source}{receiver}cuont = 3\n"));
+    sandbox.run(&["simulate", "typo.toml"]).failed(2, &["typo.toml: line 10: ", "`cuont`", "`count`"]);
+    write("alone.toml", source.to_owned());
+    sandbox.run(&["simulate", "alone.toml"]).failed(2, &["alone.toml: nobody is a receiver", "[[nodes]]"]);
+    sandbox.run(&["simulate", "none.toml"]).failed(1, &["none.toml", "no such file"]);
+    // Well formed, but the source goes before it has sent all.
+    write("short.toml", format!("{source}leave = 0.5\n{receiver}").replace("size", "give_up = 5\nsize"));
+    let short = sandbox.run(&["simulate", "short.toml"]);
+    short.failed(1, &["one receiver is not done"]);
+    assert!(short.stdout.contains("nobody is done"), "{short:?}");
 }
 
 #[test]

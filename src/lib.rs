@@ -19,6 +19,7 @@ pub mod rudp;
 #[path = "../SC_Model/mod.rs"]
 pub mod sc_model;
 pub mod sim;
+pub mod simulate;
 pub mod time;
 pub mod tracker;
 pub mod units;

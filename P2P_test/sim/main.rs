@@ -6,5 +6,6 @@ mod churn;
 mod faults;
 mod lab;
 mod movers;
+mod scenarios;
 mod speed;
 mod transport;

@@ -47,12 +47,14 @@ const ALLOWED: &[(&str, &[&str])] = &[
         "sc_model",
         &["coding", "driver", "error", "fid", "machine", "name", "proxy", "rand", "rudp", "time", "units"],
     ),
+    // Puts the machines that users run into the simulated world.
+    ("simulate", &["fid", "machine", "pclient", "proxy::shaper", "rand", "sim", "time", "tracker", "units"]),
     // The binary.
     (
         "cli",
         &[
-            "coding", "error", "fid", "name", "pclient", "proxy", "rand", "sc_model", "time", "tracker",
-            "units",
+            "coding", "error", "fid", "name", "pclient", "proxy", "rand", "sc_model", "simulate", "time",
+            "tracker", "units",
         ],
     ),
     // Measures the path beneath all that: a user of rudp, like pclient.

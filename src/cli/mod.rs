@@ -2,7 +2,7 @@
 //!
 //! No protocol here. All that is done with files and peers goes through the library's public surface.
 //!
-//! - [`tracker`], [`share`], [`get`], [`compare`], [`bench`]: the subcommands
+//! - [`tracker`], [`share`], [`get`], [`compare`], [`simulate`], [`bench`]: the subcommands
 //! - [`ticket`]: the line that `share` prints and `get` takes; [`address`]: HOST:PORT as people write it
 //! - [`failure`]: what goes wrong, and the exit codes; [`interrupt`]: Ctrl-C
 //! - [`progress`]: a bar on a terminal, lines in a pipe; [`screen`]: who may write to the terminal when
@@ -17,6 +17,7 @@ mod peer;
 mod progress;
 mod screen;
 mod share;
+mod simulate;
 mod ticket;
 mod tracker;
 
@@ -52,6 +53,7 @@ enum Command {
     Share(share::Args),
     Get(get::Args),
     Compare(compare::Args),
+    Simulate(simulate::Args),
     Bench(bench::Args),
 }
 
@@ -78,6 +80,7 @@ pub(crate) fn run(args: Args) -> Result<(), Failure> {
         Command::Share(args) => share::run(&args, &screen),
         Command::Get(args) => get::run(&args, &screen),
         Command::Compare(args) => compare::run(&args, &screen),
+        Command::Simulate(args) => simulate::run(&args, &screen),
         Command::Bench(args) => bench::run(&args, &screen),
     }
 }
