@@ -1,4 +1,6 @@
-//! How long the relay takes at best: the very orders it would give, and transfers that cost nothing but their bytes.
+//! How long the relay would take with the very orders that it gives, and transfers that cost nothing but their bytes.
+//!
+//! Not a bound: where shares are uneven, the first is done earlier, and helps earlier.
 
 use std::collections::BTreeMap;
 
