@@ -374,6 +374,12 @@ fn wrong_arguments_are_refused_before_anything_is_done() {
         (&["simulate", "s1", "--receivers", "0"], "nobody is a receiver"),
         (&["simulate", "s1", "--seeds", "0"], "0 is not in"),
         (&["simulate", "s1", "--seeds", "2", "--svg", "f"], "cannot be used with"),
+        (&["compare", "--sizes", "1M,2M"], "--size: on real links one at a time"),
+        (&["compare", "--receivers", "3,4"], "--receivers: on real links one at a time"),
+        (&["compare", "--models", "p2p,ftp"], "invalid value 'ftp'"),
+        (&["compare", "--spread", "0"], "0 is not in"),
+        (&["compare", "--svg", "x.svg"], "--simulated"),
+        (&["compare", "--simulated", "--svg", "."], "--svg: . is a directory"),
         (&["bench"], "ADDR"),
         (&["bench", "--listen", "--json"], "cannot be used with"),
         (&["bench", "127.0.0.1", "--seconds", "0"], "0 is not in"),
@@ -435,6 +441,42 @@ fn a_comparison_comes_out_for_the_swarm() {
     assert!(server[2] == 3.0 && server[0] >= 2.9, "{server:?}");
     assert!(last < server[0], "{ended:?}");
     assert!(ended.stdout.contains("all 6 copies are identical"), "{ended:?}");
+}
+
+#[test]
+fn three_models_are_compared_on_real_links() {
+    let sandbox = Sandbox::new();
+    let args =
+        ["compare", "--size", "200k", "--rate", "400k", "--receivers", "3", "--models", "p2p,server,relay"];
+    let ended = sandbox.run(&args);
+    ended.succeeded();
+    let models = ["swarm", "server-client", "relay, k = 2"];
+    let rows = models.map(|model| ended.stdout.lines().position(|line| line.starts_with(model)));
+    assert!(rows.is_sorted() && rows[0].is_some(), "{ended:?}");
+    assert!(ended.stdout.contains("all 9 copies are identical"), "{ended:?}");
+}
+
+#[test]
+fn a_sweep_in_virtual_time_gives_a_table_json_and_a_drawing() {
+    let sandbox = Sandbox::new();
+    let sweep = ["compare", "--simulated", "--sizes", "2M,1M", "--receivers", "4,3", "--spread", "1"];
+    let table = sandbox.run(&sweep);
+    table.succeeded();
+    for part in ["1.00 MB", "2.00 MB", "N = 3", "N = 4", "relay, k = 1", "all 42 copies are identical"] {
+        assert!(table.stdout.contains(part), "{part}: {table:?}");
+    }
+    let json = sandbox.run(&[&sweep[..], &["--json", "--svg", "times.svg"]].concat());
+    json.succeeded();
+    assert_eq!(json.stdout.lines().count(), 1, "{json:?}");
+    assert!(
+        json.stdout.starts_with(r#"{"simulated":true,"runs":[{"size_bytes":1000000,"receivers":3,"#),
+        "{json:?}"
+    );
+    assert_eq!(json.stdout.matches(r#""model":"relay""#).count(), 4, "{json:?}");
+    let drawing = std::fs::read_to_string(sandbox.0.join("times.svg")).expect("a drawing");
+    assert!(drawing.contains("relay, k = 1") && drawing.trim_end().ends_with("</svg>"));
+    let missing = [&sweep[..], &["--svg", "missing/times.svg"]].concat();
+    sandbox.run(&missing).failed(1, &["missing", "no such file or directory"]);
 }
 
 #[test]

@@ -2,11 +2,9 @@
 
 use std::collections::BTreeMap;
 
+use super::held::Held;
 use crate::Fid;
 use crate::rudp::recv_window::MESSAGE_WINDOW;
-
-/// Memory is asked for in steps of at least this, B; larger ones as the file grows.
-const STEP: usize = 1 << 20;
 
 /// What keeps a file from being put together.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -23,9 +21,9 @@ pub(super) enum Flaw {
 ///
 /// Invariant: `data` is the file's beginning, without a gap, and `hasher` has taken in all of it; `early` holds blocks
 /// of the present connection only.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Assembly {
-    data: Vec<u8>,
+    data: Held,
     hasher: blake3::Hasher,
     /// Size and stamp, as first announced; another stamp begins anew.
     state: Option<(u64, u64)>,
@@ -37,9 +35,16 @@ pub(super) struct Assembly {
 }
 
 impl Assembly {
-    /// Nothing yet.
-    pub(super) fn new() -> Assembly {
-        Assembly::default()
+    /// Nothing yet; what comes goes to `data`, which is empty.
+    pub(super) fn new(data: Held) -> Assembly {
+        Assembly {
+            data,
+            hasher: blake3::Hasher::new(),
+            state: None,
+            found: false,
+            hash: None,
+            early: BTreeMap::new(),
+        }
     }
 
     /// How much there is without a gap, B.
@@ -65,7 +70,7 @@ impl Assembly {
     }
 
     /// Takes in what file it is and where the blocks begin. Gives the whole if that completes it.
-    pub(super) fn on_found(&mut self, size: u64, stamp: u64, offset: u64) -> Result<Option<Vec<u8>>, Flaw> {
+    pub(super) fn on_found(&mut self, size: u64, stamp: u64, offset: u64) -> Result<Option<Held>, Flaw> {
         if self.found {
             return Err(Flaw::Nonsense);
         }
@@ -80,7 +85,7 @@ impl Assembly {
     }
 
     /// Takes in a block. Gives the whole if that completes it.
-    pub(super) fn on_block(&mut self, offset: u64, block: &[u8]) -> Result<Option<Vec<u8>>, Flaw> {
+    pub(super) fn on_block(&mut self, offset: u64, block: &[u8]) -> Result<Option<Held>, Flaw> {
         // As far ahead as rudp lets an honest sender be, and no further: it all has to be held here.
         if self.early.len() as u64 >= MESSAGE_WINDOW {
             return Err(Flaw::Nonsense);
@@ -92,7 +97,7 @@ impl Assembly {
     }
 
     /// Takes in the hash of the whole. Gives the whole if that completes it.
-    pub(super) fn on_done(&mut self, hash: Fid) -> Result<Option<Vec<u8>>, Flaw> {
+    pub(super) fn on_done(&mut self, hash: Fid) -> Result<Option<Held>, Flaw> {
         if self.hash.replace(hash).is_some() {
             return Err(Flaw::Nonsense);
         }
@@ -100,7 +105,7 @@ impl Assembly {
     }
 
     /// Moves to `data` what fits there by now.
-    fn absorb(&mut self) -> Result<Option<Vec<u8>>, Flaw> {
+    fn absorb(&mut self) -> Result<Option<Held>, Flaw> {
         let Some((size, _)) = self.state.filter(|_| self.found) else { return Ok(None) };
         while let Some(first) = self.early.first_entry()
             && *first.key() <= self.data.len() as u64
@@ -110,9 +115,8 @@ impl Assembly {
             if offset != self.len() || end.is_none_or(|end| end > size) {
                 return Err(Flaw::Nonsense);
             }
-            self.reserve(size, block.len())?;
+            self.data.append(size, &block)?;
             self.hasher.update(&block);
-            self.data.extend_from_slice(&block);
         }
         let Some(hash) = self.hash.filter(|_| self.len() == size) else { return Ok(None) };
         if !self.early.is_empty() {
@@ -121,24 +125,13 @@ impl Assembly {
         if Fid::from_bytes(*self.hasher.finalize().as_bytes()) != hash {
             return Err(Flaw::Integrity(hash));
         }
-        Ok(Some(std::mem::take(&mut self.data)))
-    }
-
-    /// Makes room for `len` B more. The announced size is not believed: memory is taken as data comes, twice what
-    /// there is at most, so that what is copied in growing stays in proportion.
-    fn reserve(&mut self, size: u64, len: usize) -> Result<(), Flaw> {
-        let have = self.data.len();
-        if self.data.capacity() - have >= len {
-            return Ok(());
-        }
-        let missing = usize::try_from(size - have as u64).map_err(|_| Flaw::TooLarge(size))?;
-        let step = missing.min(have.max(STEP)).max(len);
-        self.data.try_reserve_exact(step).map_err(|_| Flaw::TooLarge(size))
+        Ok(Some(std::mem::replace(&mut self.data, Held::Memory(Vec::new()))))
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use super::super::held::STEP;
     use super::*;
     use crate::rand::Rng;
 
@@ -155,7 +148,7 @@ mod tests {
         for _ in 0..500 {
             let mut order: Vec<usize> = (0..12).collect();
             rng.shuffle(&mut order);
-            let mut assembly = Assembly::new();
+            let mut assembly = Assembly::new(Held::Memory(Vec::new()));
             let mut whole = None;
             for n in order {
                 assert_eq!(whole, None);
@@ -165,7 +158,7 @@ mod tests {
                     n => assembly.on_block(n as u64 * 10, &content[n * 10..][..10]).unwrap(),
                 };
             }
-            assert_eq!(whole.as_ref(), Some(&content));
+            assert_eq!(whole, Some(Held::Memory(content.clone())));
         }
     }
 
@@ -173,7 +166,7 @@ mod tests {
     fn a_resumed_file_is_verified_as_a_whole() {
         let content = content(100);
         let resumed = |hash| {
-            let mut assembly = Assembly::new();
+            let mut assembly = Assembly::new(Held::Memory(Vec::new()));
             assembly.on_found(100, 7, 0).unwrap();
             assembly.on_block(0, &content[..40]).unwrap();
             assembly.on_block(60, &content[60..]).unwrap();
@@ -183,7 +176,7 @@ mod tests {
             assembly.on_block(40, &content[40..]).unwrap();
             assembly.on_done(hash)
         };
-        assert_eq!(resumed(Fid::of(&content)), Ok(Some(content.clone())));
+        assert_eq!(resumed(Fid::of(&content)), Ok(Some(Held::Memory(content.clone()))));
         let other = Fid::of(&content[40..]);
         assert_eq!(resumed(other), Err(Flaw::Integrity(other)));
     }
@@ -191,19 +184,19 @@ mod tests {
     #[test]
     fn another_file_under_the_name_begins_anew() {
         let content = content(50);
-        let mut assembly = Assembly::new();
+        let mut assembly = Assembly::new(Held::Memory(Vec::new()));
         assembly.on_found(100, 7, 0).unwrap();
         assembly.on_block(0, &[0; 40]).unwrap();
         assembly.on_connection_lost();
         assembly.on_found(50, 8, 0).unwrap();
         assembly.on_block(0, &content).unwrap();
-        assert_eq!(assembly.on_done(Fid::of(&content)), Ok(Some(content)));
+        assert_eq!(assembly.on_done(Fid::of(&content)), Ok(Some(Held::Memory(content))));
     }
 
     #[test]
     fn nonsense_is_noticed() {
         let started = || {
-            let mut assembly = Assembly::new();
+            let mut assembly = Assembly::new(Held::Memory(Vec::new()));
             assembly.on_found(100, 7, 0).unwrap();
             assembly.on_block(0, &[0; 40]).unwrap();
             assembly
@@ -222,10 +215,11 @@ mod tests {
 
     #[test]
     fn the_announced_size_costs_nothing() {
-        let mut assembly = Assembly::new();
+        let mut assembly = Assembly::new(Held::Memory(Vec::new()));
         assert_eq!(assembly.on_found(1 << 61, 1, 0), Ok(None));
         assert_eq!(assembly.on_block(0, &[0; 100]), Ok(None));
-        assert!(assembly.data.capacity() <= 2 * STEP);
+        let Held::Memory(bytes) = &assembly.data else { panic!("not in memory") };
+        assert!(bytes.capacity() <= 2 * STEP);
         // What doesn't join on has to be held, so there is an end to it.
         let refused = (1..).position(|n| assembly.on_block(n * 1_000, &[0; 1]).is_err());
         assert_eq!(refused, Some(MESSAGE_WINDOW as usize));

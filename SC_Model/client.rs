@@ -98,7 +98,7 @@ impl std::fmt::Debug for Client {
 }
 
 /// The address to bind to reach `server`: a server on this machine needs no port that others can reach.
-fn local_ip(server: IpAddr) -> IpAddr {
+pub(super) fn local_ip(server: IpAddr) -> IpAddr {
     match server {
         IpAddr::V4(ip) if ip.is_loopback() => Ipv4Addr::LOCALHOST.into(),
         IpAddr::V6(ip) if ip.is_loopback() => Ipv6Addr::LOCALHOST.into(),

@@ -1,6 +1,6 @@
 //! The server-client model: one server sends the whole file to each client. What the swarm is compared with.
 //!
-//! No piece and no peer here. It runs over the same proxy and the same [`rudp`](crate::rudp) as the swarm, and shares its
+//! No piece and no peer here; [`relay`] is the model between the two, where receivers pass whole files on. It runs over the same proxy and the same [`rudp`](crate::rudp) as the swarm, and shares its
 //! uplink evenly, so that a comparison shows what the swarm gains, and not what a poor server loses: N clients that ask
 //! at once for a file of F bytes all end shortly after N × F ÷ u, u being the server's upload rate.
 //!
@@ -19,7 +19,9 @@ mod assembly;
 mod client;
 mod client_node;
 mod files;
+mod held;
 pub mod protocol;
+pub mod relay;
 mod server;
 mod server_node;
 #[cfg(test)]

@@ -62,6 +62,11 @@ const ALLOWED: &[(&str, &[&str])] = &[
         "cli::bench",
         &["cli", "coding", "driver", "error", "machine", "proxy", "rand", "rudp", "time", "units"],
     ),
+    // Runs all models in the simulated world too: it puts their machines there as the surfaces put them on proxies.
+    (
+        "cli::compare",
+        &["cli", "error", "fid", "machine", "pclient", "rand", "sc_model", "sim", "time", "tracker", "units"],
+    ),
     ("main", &["cli"]),
 ];
 

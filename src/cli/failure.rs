@@ -44,7 +44,7 @@ pub(super) fn table() -> String {
 }
 
 /// Why a subcommand ends before it is done.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Failure {
     /// The exit code.
     pub(crate) code: Code,
