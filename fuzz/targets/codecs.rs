@@ -267,7 +267,7 @@ pub(crate) fn message_seeds() -> Vec<Vec<u8>> {
         Message::Open { channel: 70, fid, has_manifest: true, is_complete: false },
         Message::Shut { channel: 1 },
         Message::Refuse { fid },
-        Message::AskManifest { channel: 1, first: 512 },
+        Message::AskManifest { channel: 1, first: Some(512) },
         Message::Manifest { channel: 1, size: 1 << 40, proof: b"proof", first: 3, hashes: &hashes },
         Message::Bitfield { channel: 1, bytes: b"\xff\x01" },
         Message::Have { channel: 1, pieces: vec![0, 100, 100_000] },
@@ -277,6 +277,7 @@ pub(crate) fn message_seeds() -> Vec<Vec<u8>> {
         Message::Cancel { channel: 1, id: 2 },
         Message::Reject { channel: 1, id: 2 },
         Message::Block { channel: 1, id: 2, piece: 3, block: 4, data: b"content" },
+        Message::AskManifest { channel: 1, first: None },
     ];
     messages.iter().map(Message::encode).collect()
 }

@@ -9,7 +9,7 @@
 //! 01 open      channel | fid, 32 B | flags u8               1 I have the manifest, 2 I am complete
 //! 02 shut      channel                                      I no longer take part
 //! 03 refuse    fid, 32 B                                    I don't take part in what you opened
-//! 04 ask       channel | first                              for hashes of the manifest
+//! 04 ask       channel | [first]                            for the manifest's hashes from there on; without: no more
 //! 05 manifest  channel | size | proof length | proof | first | hashes, 32 B each
 //! 06 bitfield  channel | bytes
 //! 07 have      channel | piece …
@@ -73,12 +73,12 @@ pub enum Message<'a> {
         /// The file.
         fid: Fid,
     },
-    /// Asks for hashes.
+    /// Asks for hashes, part after part, instead of what was asked for before.
     AskManifest {
         /// The sender's number.
         channel: u64,
-        /// The first hash wanted.
-        first: u64,
+        /// The first hash wanted; `None` if none is wanted any more.
+        first: Option<u64>,
     },
     /// Part of the manifest.
     Manifest {
@@ -220,7 +220,8 @@ impl<'a> Message<'a> {
                 numbers(0x03, &[]);
                 buf.bytes(fid.as_bytes());
             }
-            Message::AskManifest { channel, first } => numbers(0x04, &[*channel, *first]),
+            Message::AskManifest { channel, first: None } => numbers(0x04, &[*channel]),
+            Message::AskManifest { channel, first: Some(first) } => numbers(0x04, &[*channel, *first]),
             Message::Manifest { channel, size, proof, first, hashes } => {
                 numbers(0x05, &[*channel, *size, proof.len() as u64]);
                 buf.bytes(proof);
@@ -270,7 +271,10 @@ impl<'a> Message<'a> {
             }
             0x02 => Message::Shut { channel: r.varint()? },
             0x03 => Message::Refuse { fid: Fid::from_bytes(r.array()?) },
-            0x04 => Message::AskManifest { channel: r.varint()?, first: r.varint()? },
+            0x04 => Message::AskManifest {
+                channel: r.varint()?,
+                first: if r.is_empty() { None } else { Some(r.varint()?) },
+            },
             0x05 => {
                 let (channel, size, proof_len) = (r.varint()?, r.varint()?, r.varint_as()?);
                 let (proof, first) = (r.bytes(proof_len)?, r.varint()?);
@@ -341,7 +345,8 @@ mod tests {
             Message::Open { channel: 0, fid: FID, has_manifest: false, is_complete: true },
             Message::Shut { channel: 1 },
             Message::Refuse { fid: FID },
-            Message::AskManifest { channel: 1, first: 512 },
+            Message::AskManifest { channel: 1, first: Some(512) },
+            Message::AskManifest { channel: 1, first: None },
             Message::Manifest {
                 channel: 1,
                 size: 1 << 40,

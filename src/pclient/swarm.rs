@@ -284,7 +284,11 @@ impl Swarm {
         }
         let lengths = self.content.as_ref().map(|content| content.manifest.lengths());
         if let Some(peer) = self.peers.get_mut(&key) {
-            peer.has_manifest |= has_manifest;
+            if has_manifest && !peer.has_manifest {
+                peer.has_manifest = true;
+                peer.wants_manifest = None;
+                self.on_manifest_spread(now, key);
+            }
         } else {
             let mut peer = Peer::new(remote, channel, now);
             peer.has_manifest = has_manifest;

@@ -25,22 +25,15 @@ impl Swarm {
         if self.content.is_some() {
             return;
         }
-        if let Some(fetch) = &self.fetch {
-            let is_relay = |peer: &Peer| !peer.began_complete;
-            let is_waiting_for_source =
-                fetch.is_empty() && self.peers.get(&fetch.from).is_some_and(|peer| peer.began_complete);
-            let may_ask_relay = || self.peers.values().any(|peer| peer.has_manifest && is_relay(peer));
-            let is_stale = fetch.is_stale(now);
-            let is_better_elsewhere = is_waiting_for_source && may_ask_relay();
-            if !is_stale && !is_better_elsewhere {
-                return;
-            }
-            let silent = fetch.from;
-            self.fetch = None;
+        if let Some(fetch) = self.fetch.take_if(|fetch| fetch.is_stale(now)) {
             // It gets a second chance when nobody else has the manifest.
-            if let Some(peer) = self.peers.get_mut(&silent).filter(|_| is_stale) {
+            if let Some(peer) = self.peers.get_mut(&fetch.from) {
                 peer.source.refusals += 1;
             }
+            self.say(fetch.from, &Message::AskManifest { channel: self.number.into(), first: None });
+        }
+        if self.fetch.is_some() {
+            return;
         }
         let holders = self.peers.iter().filter(|(_, peer)| peer.has_manifest);
         // A relay before a source, whose uplink is precious.
@@ -48,9 +41,31 @@ impl Swarm {
         let rng = &mut self.rng;
         let choice = holders.map(|(&key, peer)| (rank(peer, rng.u64()), key)).min();
         if let Some((_, from)) = choice {
-            self.fetch = Some(ManifestFetch::new(from, now));
-            self.say(from, &Message::AskManifest { channel: self.number.into(), first: 0 });
+            self.ask_manifest_of(now, from);
         }
+    }
+
+    /// A peer has got the manifest. Who still waits for its first part may go over to it: from a source always, from
+    /// one of n relays by a chance of 1 in n, so that those who wait are spread evenly over those who have it.
+    pub(super) fn on_manifest_spread(&mut self, now: Instant, to: Handle) {
+        let Some(waits_for) = self.fetch.as_ref().filter(|fetch| fetch.is_empty()).map(|fetch| fetch.from)
+        else {
+            return;
+        };
+        let is_relay = |peer: &&Peer| peer.has_manifest && !peer.began_complete;
+        if self.peers.get(&to).filter(is_relay).is_none() {
+            return;
+        }
+        let relays = self.peers.values().filter(is_relay).count();
+        if self.peers.get(&waits_for).filter(is_relay).is_none() || self.rng.index(relays) == 0 {
+            self.say(waits_for, &Message::AskManifest { channel: self.number.into(), first: None });
+            self.ask_manifest_of(now, to);
+        }
+    }
+
+    fn ask_manifest_of(&mut self, now: Instant, from: Handle) {
+        self.fetch = Some(ManifestFetch::new(from, now));
+        self.say(from, &Message::AskManifest { channel: self.number.into(), first: Some(0) });
     }
 
     pub(super) fn on_manifest_part(
@@ -65,9 +80,9 @@ impl Swarm {
         let Some(fetch) = self.fetch.as_mut().filter(|fetch| fetch.from == key) else { return };
         match fetch.on_part(now, self.fid, size, proof, first, hashes) {
             Part::AskFrom(first) => {
-                self.say(key, &Message::AskManifest { channel: self.number.into(), first });
+                self.say(key, &Message::AskManifest { channel: self.number.into(), first: Some(first) });
             }
-            Part::Stale => {}
+            Part::Partial => {}
             Part::Whole(manifest) => {
                 self.fetch = None;
                 self.begin(now, manifest);

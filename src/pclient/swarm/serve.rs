@@ -13,9 +13,9 @@ use crate::time::Instant;
 
 impl Swarm {
     /// Notes what a peer asks for. It is written only when it can leave, so that questions don't pile up answers.
-    pub(super) fn on_ask_manifest(&mut self, key: Handle, first: u64) {
+    pub(super) fn on_ask_manifest(&mut self, key: Handle, first: Option<u64>) {
         if let Some(peer) = self.peers.get_mut(&key) {
-            peer.wants_manifest = Some(first);
+            peer.wants_manifest = first;
         }
     }
 
@@ -27,8 +27,9 @@ impl Swarm {
     ) -> Option<(Handle, Vec<u8>)> {
         let manifest = &self.content.as_ref()?.manifest;
         let is_source = self.download.is_none();
-        let (key, first) = self.desk.next(now, &mut self.peers, is_source, may_go)?;
-        let rest = usize::try_from(first).ok().and_then(|first| manifest.hashes().get(first..))?;
+        let hashes = manifest.hashes();
+        let (key, first) = self.desk.next(now, &mut self.peers, is_source, hashes.len() as u64, may_go)?;
+        let rest = usize::try_from(first).ok().and_then(|first| hashes.get(first..))?;
         // The size and its proof are told once, with the first part.
         let proof = if first == 0 { manifest.size_proof().to_bytes() } else { Vec::new() };
         let message = Message::Manifest {
