@@ -182,7 +182,7 @@ fn one_flow_alone() {
             stats.max_queue_up,
         );
         assert!(goodput >= 0.97 * payload_share(1_200.0) * rate as f64, "{rate} B/s: {goodput}");
-        let longest = Duration::from_millis(100).max(Rate::new(rate).time_for(2 * 1_200));
+        let longest = Duration::from_millis(100).max(Rate::new(rate).time_for(2 * 1_452));
         assert!(stats.max_queue_up <= longest, "{rate} B/s: {:?}", stats.max_queue_up);
     }
 }

@@ -12,7 +12,7 @@
 use std::net::SocketAddr;
 
 use bytes::Bytes;
-use smallvec::{SmallVec, smallvec};
+use smallvec::SmallVec;
 
 use super::config::Config;
 use super::congestion::delay::DelayFilter;
@@ -391,7 +391,7 @@ impl Connection {
                 Frame::PathChallenge(token) => {
                     // The peer saw this side at another address: the path has changed, whoever's end it was.
                     if self.validation.on_challenge(token) {
-                        self.restart_path(now);
+                        self.restart_path(now, links);
                     }
                 }
                 // The answer came by the old path, or late.
@@ -457,7 +457,7 @@ impl Connection {
             packet.contents.into_iter().for_each(|content| self.send.on_lost(content));
         }
         self.discharge(self.uplink_charge, links);
-        self.restart_path(now);
+        self.restart_path(now, links);
         if let Some(rtt) = rtt {
             self.rtt.sample(now - rtt, now, Duration::ZERO);
         }
@@ -469,7 +469,7 @@ impl Connection {
     }
 
     /// Forgets all that was measured on the way to the peer and from it.
-    fn restart_path(&mut self, now: Instant) {
+    fn restart_path(&mut self, now: Instant, links: &mut Links) {
         self.path_begins = self.sent.next_number();
         self.rtt = RttEstimator::new();
         self.reordering = Reordering::new(now);
@@ -480,6 +480,8 @@ impl Connection {
         self.delivery = DeliveryRate::new(now);
         self.delay_out = DelayFilter::default();
         self.delay_in = DelayFilter::default();
+        // Else this connection's own old word would pass for the queue that others know on the new path.
+        links.forget(self.key, 0);
         (self.full_sent, self.full_acked) = (false, false);
         self.probes = 0;
         // The peer measures anew too.
@@ -516,7 +518,7 @@ impl Connection {
                                 largest_sent = Some(packet.sent);
                             }
                             self.mtu.on_acked(packet.sent, packet.size);
-                            if let [Content::MtuProbe { size }] = packet.contents[..] {
+                            if let Some(size) = probed_size(&packet) {
                                 self.mtu.on_probe_acked(now, size);
                                 log::trace!("{}: datagrams of {} B pass", self.id, self.mtu.path_mtu());
                             }
@@ -592,7 +594,7 @@ impl Connection {
     /// What a lost packet carried has to go out again; a lost size is news too.
     fn on_contents_lost(&mut self, now: Instant, number: u64, packet: SentPacket) {
         if number >= self.path_begins {
-            if let [Content::MtuProbe { .. }] = packet.contents[..] {
+            if probed_size(&packet).is_some() {
                 self.mtu.on_probe_lost(now);
             } else if self.mtu.on_lost(now, packet.sent, packet.size) {
                 log::trace!("{}: datagrams above {} B no longer pass", self.id, self.mtu.path_mtu());
@@ -735,10 +737,6 @@ impl Connection {
         }
         let number = self.sent.next_number();
         packet::begin(buf, Header { kind: Kind::Data, connection: self.id, number: seq::to_wire(number) });
-        if bulk && let Some(size) = self.mtu.probe_size(now, self.delivery.rate()) {
-            self.write_mtu_probe(now, size, buf, links);
-            return true;
-        }
         // Whatever goes out takes along what has arrived.
         if ack_due.is_some() {
             let (downlink_queue, credit) = (links.downlink.queue(now), self.recv.credit());
@@ -747,8 +745,15 @@ impl Connection {
         }
         let eliciting = control || bulk || response || self.probe_due;
         let least = if self.probe_due { path::PROBE_DATAGRAM } else { path::CHALLENGE_DATAGRAM };
-        let contents =
-            if eliciting { self.write_frames(now, number, bulk, buf, links) } else { SmallVec::new() };
+        // A probe carries what is to be sent anyway. Before anything is known to pass it waits, so that it costs no time-out.
+        let probe = self.mtu.probe_size(now, self.delivery.rate()).filter(|_| bulk && self.full_acked);
+        let mut contents =
+            if eliciting { self.write_frames(now, number, bulk, probe, buf, links) } else { SmallVec::new() };
+        if let Some(size) = probe {
+            self.mtu.on_probe_sent();
+            contents.push(Content::MtuProbe { size });
+        }
+        let least = probe.unwrap_or(least);
         if eliciting && buf.len() < least {
             buf.resize(least, 0);
         }
@@ -768,26 +773,19 @@ impl Connection {
         self.timers.set(Timer::PathChallenge, self.validation.next_challenge());
     }
 
-    /// Padding, and nothing that would be missed: the datagram may well be too large.
-    fn write_mtu_probe(&mut self, now: Instant, size: usize, buf: &mut Vec<u8>, links: &mut Links) {
-        Frame::Ping.encode(buf);
-        buf.resize(size, 0);
-        packet::seal(buf);
-        self.mtu.on_probe_sent();
-        self.record(now, size as u64, Some(smallvec![Content::MtuProbe { size }]), links);
-    }
-
     fn write_frames(
         &mut self,
         now: Instant,
         number: u64,
         bulk: bool,
+        probe: Option<usize>,
         buf: &mut Vec<u8>,
         links: &Links,
     ) -> SmallVec<[Content; 2]> {
         // Every other one small: if only those come through, it is the size that matters.
         let small = self.mtu.is_suspicious() && number.is_multiple_of(2);
         let limit = if small { self.datagram_size().min(mtu::BASE) } else { self.datagram_size() };
+        let limit = probe.unwrap_or(limit);
         if self.last_timestamp.is_none_or(|last| now.since(last) >= TIMESTAMP_INTERVAL) {
             self.last_timestamp = Some(now);
             let unsettled = number - self.sent.oldest_unsettled();
@@ -876,8 +874,10 @@ impl Connection {
         };
         self.sent.push(Some(SentPacket { sent: now, size, contents }));
         self.full_sent |= size >= full_size();
-        self.uplink_charge += size;
-        links.uplink.on_sent(size);
+        if self.probes < DISCHARGE_PROBES {
+            self.uplink_charge += size;
+            links.uplink.on_sent(size);
+        }
         self.pacer.on_sent(size);
         self.last_eliciting = now;
         self.liveness.on_asked(now);
@@ -894,6 +894,14 @@ impl Connection {
 /// From this size on a datagram tells the round trip of full ones, B.
 const fn full_size() -> u64 {
     mtu::BASE as u64 / 2
+}
+
+/// The size that a packet was to find out about, B, if it was.
+fn probed_size(packet: &SentPacket) -> Option<usize> {
+    packet.contents.iter().find_map(|content| match content {
+        Content::MtuProbe { size } => Some(*size),
+        Content::Fragment { .. } | Content::Abandon { .. } => None,
+    })
 }
 
 /// Checks that all frames of a body can be read, and says whether one of them asks for an ack.

@@ -34,7 +34,7 @@ pub enum Content {
         /// Which message.
         message: u64,
     },
-    /// Nothing but padding, to see whether a datagram of this size passes.
+    /// The packet is of this size, perhaps padded, to see whether such ones pass.
     MtuProbe {
         /// B.
         size: usize,
