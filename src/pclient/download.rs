@@ -185,11 +185,15 @@ impl Download {
         rng: &mut Rng,
     ) -> Vec<Ask> {
         let mut asks = Vec::new();
+        let least = MIN_PIECES * u64::from(self.lengths.full_piece_len());
+        let depth = (peers[&key].source.meter.rate(now) * DEPTH.as_secs_f64()) as u64;
+        // What others are asked for can only lessen it: nearly always there is no need to sum that up.
+        if peers[&key].source.outstanding() >= depth.max(least) {
+            return asks;
+        }
         let asked: u64 = peers.values().map(|peer| peer.source.outstanding()).sum();
         let others = asked - peers[&key].source.outstanding() + self.storing_bytes();
-        let depth = (peers[&key].source.meter.rate(now) * DEPTH.as_secs_f64()) as u64;
-        let depth = depth.min(MAX_UNDER_WAY.saturating_sub(others));
-        let depth = depth.max(MIN_PIECES * u64::from(self.lengths.full_piece_len()));
+        let depth = depth.min(MAX_UNDER_WAY.saturating_sub(others)).max(least);
         loop {
             let source = &peers[&key].source;
             let room = depth.saturating_sub(source.outstanding());
@@ -241,6 +245,9 @@ impl Download {
         if source.refusals >= MAX_REFUSALS || now < source.credit_pause {
             return None;
         }
+        if !self.untouched.meets(availability.unspread()) {
+            return None;
+        }
         let mut unspread = self.untouched.clone();
         unspread.keep(availability.unspread());
         let left = |class: usize| {
@@ -290,6 +297,9 @@ impl Download {
                 blocks.iter().position(|&block| block == FREE).expect("an open piece has free blocks");
             let free = blocks[first..].iter().take_while(|&&block| block == FREE).count();
             return Some(Target { piece, blocks: first as u32..(first + free) as u32 });
+        }
+        if !self.untouched.meets(offered) {
+            return None;
         }
         let mut wanted = self.untouched.clone();
         wanted.keep(offered);
@@ -522,15 +532,17 @@ impl Download {
         if !thief_peer.source.requests().is_empty() {
             return Vec::new();
         }
-        let typical = peers.values().map(|peer| peer.source.meter.rate(now)).fold(0.0, f64::max).max(1.0);
         let thief_rate = match thief_peer.source.meter.rate(now) {
             // Nothing is known of it: give it the benefit of the doubt.
-            rate if rate < 1.0 => typical,
+            rate if rate < 1.0 => {
+                peers.values().map(|peer| peer.source.meter.rate(now)).fold(0.0, f64::max).max(1.0)
+            }
             rate => rate,
         };
         let candidates = peers.iter().filter(|(key, _)| **key != thief).filter_map(|(&key, peer)| {
-            let rate = peer.source.meter.rate(now).max(1.0);
-            let eta = peer.source.outstanding() as f64 / rate;
+            if peer.source.requests().is_empty() {
+                return None;
+            }
             let is_silent = now.since(peer.source.active) >= SILENCE;
             let is_sole = |target: &Target| self.under_way(target) <= 1;
             let request = peer.source.requests().iter().enumerate().rev().find(|(index, request)| {
@@ -538,6 +550,8 @@ impl Download {
                 thief_peer.has(target.piece) && is_sole(target) && (*index > 0 || is_silent)
             });
             let (index, request) = request?;
+            let rate = peer.source.meter.rate(now).max(1.0);
+            let eta = peer.source.outstanding() as f64 / rate;
             (request.bytes as f64 / thief_rate < STEAL_GAIN * eta).then_some((eta, key, index))
         });
         let Some((_, victim, index)) = candidates.max_by(|a, b| a.0.total_cmp(&b.0)) else {

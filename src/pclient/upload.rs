@@ -215,13 +215,20 @@ impl Upload {
         {
             return Some(current);
         }
-        let candidates = peers.iter().filter(|(key, peer)| wants(peer) && may_go(**key));
         let rank = |peer: &Peer| {
             let progress = if is_source { peer.queue.unspread } else { peer.piece_count() };
             // A piece that was begun goes before any that wasn't.
             (peer.queue.serving.is_none(), progress, peer.queue.served)
         };
-        candidates.min_by_key(|(_, peer)| rank(peer)).map(|(&key, _)| key)
+        let mut best = None;
+        for (&key, peer) in peers.iter().filter(|(_, peer)| wants(peer)) {
+            // Whether it may go costs most to find out: only of those who would be chosen.
+            let rank = rank(peer);
+            if best.is_none_or(|(least, _)| rank < least) && may_go(key) {
+                best = Some((rank, key));
+            }
+        }
+        best.map(|(_, key)| key)
     }
 
     /// A piece of the class `residue` (mod `modulus`) that was never sent and that nobody relays.

@@ -25,6 +25,14 @@ pub(super) struct Datagram {
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Slot(u32);
 
+#[cfg(test)]
+impl Slot {
+    /// A slot of no pool, to test the order of events.
+    pub(super) fn for_test(index: usize) -> Slot {
+        Slot(index as u32)
+    }
+}
+
 /// Every slot is in exactly one place: the free list, a link's queue, or an event.
 #[derive(Debug, Default)]
 pub(super) struct Pool {

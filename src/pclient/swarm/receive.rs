@@ -36,6 +36,7 @@ impl Swarm {
                 return;
             }
             let silent = fetch.from;
+            self.unwatched.push(silent);
             self.fetch = None;
             // It gets a second chance when nobody else has the manifest.
             if let Some(peer) = self.peers.get_mut(&silent).filter(|_| is_stale) {

@@ -16,6 +16,7 @@ impl Swarm {
     pub(super) fn on_ask_manifest(&mut self, key: Handle, first: u64) {
         if let Some(peer) = self.peers.get_mut(&key) {
             peer.wants_manifest = Some(first);
+            self.may_want_manifest = true;
         }
     }
 
@@ -25,6 +26,10 @@ impl Swarm {
         now: Instant,
         may_go: impl Fn(Handle) -> bool,
     ) -> Option<(Handle, Vec<u8>)> {
+        if !self.may_want_manifest {
+            return None;
+        }
+        self.may_want_manifest = self.peers.values().any(|peer| peer.wants_manifest.is_some());
         let manifest = &self.content.as_ref()?.manifest;
         let is_source = self.download.is_none();
         let (key, first) = self.desk.next(now, &mut self.peers, is_source, may_go)?;
@@ -104,11 +109,20 @@ impl Swarm {
     }
 
     /// The next block, or part of the manifest, to send, with its receiver, given to whom one `may_go` at once.
-    pub fn next_block(&mut self, now: Instant, may_go: impl Fn(Handle) -> bool) -> Option<(Handle, Vec<u8>)> {
+    /// `has_room` says whether one may go to anybody at all.
+    pub fn next_block(
+        &mut self,
+        now: Instant,
+        has_room: bool,
+        may_go: impl Fn(Handle) -> bool,
+    ) -> Option<(Handle, Vec<u8>)> {
         // Whoever began with the whole file is a source; a receiver that is done goes on relaying.
         let is_source = self.download.is_none();
         if let Some(part) = self.next_manifest_part(now, &may_go) {
             return Some(part);
+        }
+        if !has_room {
+            return None;
         }
         loop {
             let content = self.content.as_mut()?;
