@@ -191,9 +191,13 @@ impl Download {
         if peers[&key].source.outstanding() >= depth.max(least) {
             return asks;
         }
-        let asked: u64 = peers.values().map(|peer| peer.source.outstanding()).sum();
-        let others = asked - peers[&key].source.outstanding() + self.storing_bytes();
-        let depth = depth.min(MAX_UNDER_WAY.saturating_sub(others)).max(least);
+        let depth = if depth <= least {
+            least
+        } else {
+            let asked: u64 = peers.values().map(|peer| peer.source.outstanding()).sum();
+            let others = asked - peers[&key].source.outstanding() + self.storing_bytes();
+            depth.min(MAX_UNDER_WAY.saturating_sub(others)).max(least)
+        };
         loop {
             let source = &peers[&key].source;
             let room = depth.saturating_sub(source.outstanding());
@@ -529,7 +533,7 @@ impl Download {
     /// much sooner. A request that another source is in the middle of is doubled instead, and only after silence.
     pub fn steal(&mut self, now: Instant, peers: &mut Peers, thief: Handle) -> Vec<(Handle, Ask)> {
         let thief_peer = &peers[&thief];
-        if !thief_peer.source.requests().is_empty() {
+        if !thief_peer.source.requests().is_empty() || thief_peer.piece_count() == 0 {
             return Vec::new();
         }
         let thief_rate = match thief_peer.source.meter.rate(now) {

@@ -141,6 +141,8 @@ pub struct Node {
     /// Whether something has happened since that may have made an address due, and when one will be anyway.
     may_dial: bool,
     next_dial: Option<Instant>,
+    /// Whether content was looked for in vain, and nothing has been sent or has happened since.
+    is_pumped: bool,
     /// Connections whose peers may have begun to owe us something, or ceased to.
     unwatched: Vec<Handle>,
     farewells: BTreeMap<Fid, Farewell>,
@@ -166,6 +168,7 @@ impl Node {
             turn: None,
             may_dial: false,
             next_dial: None,
+            is_pumped: false,
             unwatched: Vec::new(),
             farewells: BTreeMap::new(),
             leaving: None,
@@ -243,7 +246,7 @@ impl Node {
             began: now,
         };
         self.members.insert(fid, member);
-        self.may_dial = true;
+        (self.may_dial, self.is_pumped) = (true, false);
     }
 
     fn take_number(&mut self) -> u32 {
@@ -266,7 +269,7 @@ impl Node {
     fn withdraw(&mut self, now: Instant, fid: Fid) -> bool {
         let Some(member) = self.members.remove(&fid) else { return false };
         self.unwatched.extend(member.swarm.peers().keys());
-        self.may_dial = true;
+        (self.may_dial, self.is_pumped) = (true, false);
         member.swarm.abandon();
         let tag = member.swarm.number();
         self.connections.values_mut().for_each(|connection| {
@@ -406,7 +409,9 @@ impl Node {
             }
             fid = self.fid_after(fid);
         }
-        self.collect_notices(now) || any
+        let has_said = self.collect_notices(now);
+        self.is_pumped = !has_said && !any;
+        has_said || any
     }
 
     /// The file that has its turn after `fid`; the first one after the last.
@@ -478,9 +483,7 @@ impl Machine for Node {
         if let Some(Oneshot { header, body }) = self.endpoint.handle_datagram(now, from, datagram) {
             self.announcer.handle_oneshot(now, from, header, body);
         }
-        if !self.farewells.is_empty() {
-            self.settle_farewells(now);
-        }
+        self.settle_farewells(now);
         self.settle(now);
     }
 
@@ -502,10 +505,11 @@ impl Machine for Node {
         }
         loop {
             if let Some(to) = self.endpoint.poll_transmit(now, buf) {
+                self.is_pumped = false;
                 return Some(to);
             }
             // What was queued has left: choose what comes next only now.
-            if !self.pump(now) {
+            if self.is_pumped || !self.pump(now) {
                 return None;
             }
         }

@@ -60,6 +60,8 @@ pub struct Upload {
     current: Option<Handle>,
     /// Pieces that come from the disk, and can't be sent until they are here.
     loading: BTreeSet<PieceIndex>,
+    /// Nobody wants what is here, and nothing has changed about that since it was found out.
+    is_idle: bool,
     turn: u64,
 }
 
@@ -73,6 +75,7 @@ impl Upload {
             first_to: vec![None; count],
             current: None,
             loading: BTreeSet::new(),
+            is_idle: false,
             turn: 0,
         }
     }
@@ -80,6 +83,7 @@ impl Upload {
     /// A block was to be served, but its piece has to come from the disk first: it is to be served when that is here.
     pub fn hold_back(&mut self, peers: &mut Peers, serve: &Serve) {
         self.loading.insert(serve.piece);
+        self.is_idle = false;
         let Some(peer) = peers.get_mut(&serve.to) else { return };
         match &mut peer.queue.serving {
             Some((_, target)) => target.blocks.start = serve.block,
@@ -93,10 +97,12 @@ impl Upload {
     /// A piece is here.
     pub fn on_loaded(&mut self, piece: PieceIndex) {
         self.loading.remove(&piece);
+        self.is_idle = false;
     }
 
     /// Takes in a request. False if the peer has asked for far too much.
     pub fn want(&mut self, peer: &mut Peer, wanted: Wanted) -> bool {
+        self.is_idle = false;
         peer.queue.wanted.push_back(wanted);
         peer.queue.wanted.len() <= MAX_WANTED
     }
@@ -203,7 +209,15 @@ impl Upload {
     }
 
     /// The peer under way, if it may go on; else the one that deserves it most.
-    fn choose_peer(&self, peers: &Peers, is_source: bool, may_go: impl Fn(Handle) -> bool) -> Option<Handle> {
+    fn choose_peer(
+        &mut self,
+        peers: &Peers,
+        is_source: bool,
+        may_go: impl Fn(Handle) -> bool,
+    ) -> Option<Handle> {
+        if self.is_idle {
+            return None;
+        }
         let is_loaded = |piece| !self.loading.contains(&piece);
         let wants = |peer: &Peer| match &peer.queue.serving {
             Some((_, target)) => is_loaded(target.piece),
@@ -220,14 +234,16 @@ impl Upload {
             // A piece that was begun goes before any that wasn't.
             (peer.queue.serving.is_none(), progress, peer.queue.served)
         };
-        let mut best = None;
+        let (mut best, mut is_idle) = (None, true);
         for (&key, peer) in peers.iter().filter(|(_, peer)| wants(peer)) {
+            is_idle = false;
             // Whether it may go costs most to find out: only of those who would be chosen.
             let rank = rank(peer);
             if best.is_none_or(|(least, _)| rank < least) && may_go(key) {
                 best = Some((rank, key));
             }
         }
+        self.is_idle = is_idle;
         best.map(|(_, key)| key)
     }
 
