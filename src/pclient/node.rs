@@ -389,6 +389,9 @@ impl Node {
     /// Sends content while the windows have room, the files taking turns. False if there was nothing to send.
     fn pump(&mut self, now: Instant) -> bool {
         let mut any = false;
+        for key in self.endpoint.take_stirred() {
+            self.members.values_mut().for_each(|member| member.swarm.stir(key));
+        }
         // The files in turn, beginning with the one after the last that was served.
         let mut fid = self.fid_after(self.turn);
         let mut idle = 0;

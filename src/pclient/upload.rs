@@ -60,8 +60,9 @@ pub struct Upload {
     current: Option<Handle>,
     /// Pieces that come from the disk, and can't be sent until they are here.
     loading: BTreeSet<PieceIndex>,
-    /// Nobody wants what is here, and nothing has changed about that since it was found out.
-    is_idle: bool,
+    /// Those who may want something and be served at once. Whoever isn't among them was found not to, and nothing has
+    /// happened since that could change it: looking at all peers for each datagram takes too long where there are many.
+    hopeful: BTreeSet<Handle>,
     turn: u64,
 }
 
@@ -75,7 +76,7 @@ impl Upload {
             first_to: vec![None; count],
             current: None,
             loading: BTreeSet::new(),
-            is_idle: false,
+            hopeful: BTreeSet::new(),
             turn: 0,
         }
     }
@@ -83,7 +84,7 @@ impl Upload {
     /// A block was to be served, but its piece has to come from the disk first: it is to be served when that is here.
     pub fn hold_back(&mut self, peers: &mut Peers, serve: &Serve) {
         self.loading.insert(serve.piece);
-        self.is_idle = false;
+        self.hopeful.insert(serve.to);
         let Some(peer) = peers.get_mut(&serve.to) else { return };
         match &mut peer.queue.serving {
             Some((_, target)) => target.blocks.start = serve.block,
@@ -95,16 +96,21 @@ impl Upload {
     }
 
     /// A piece is here.
-    pub fn on_loaded(&mut self, piece: PieceIndex) {
+    pub fn on_loaded(&mut self, peers: &Peers, piece: PieceIndex) {
         self.loading.remove(&piece);
-        self.is_idle = false;
+        self.hopeful.extend(peers.keys());
     }
 
     /// Takes in a request. False if the peer has asked for far too much.
-    pub fn want(&mut self, peer: &mut Peer, wanted: Wanted) -> bool {
-        self.is_idle = false;
+    pub fn want(&mut self, key: Handle, peer: &mut Peer, wanted: Wanted) -> bool {
+        self.hopeful.insert(key);
         peer.queue.wanted.push_back(wanted);
         peer.queue.wanted.len() <= MAX_WANTED
+    }
+
+    /// Something has happened to a connection: what may not go to that peer at once may go now.
+    pub fn stir(&mut self, key: Handle) {
+        self.hopeful.insert(key);
     }
 
     /// Takes a request back.
@@ -143,6 +149,7 @@ impl Upload {
         if self.current == Some(key) {
             self.current = None;
         }
+        self.hopeful.remove(&key);
     }
 
     /// A piece did not get to a peer, or left with it: it is unsent, unless another has it or is getting it.
@@ -215,9 +222,6 @@ impl Upload {
         is_source: bool,
         may_go: impl Fn(Handle) -> bool,
     ) -> Option<Handle> {
-        if self.is_idle {
-            return None;
-        }
         let is_loaded = |piece| !self.loading.contains(&piece);
         let wants = |peer: &Peer| match &peer.queue.serving {
             Some((_, target)) => is_loaded(target.piece),
@@ -234,16 +238,20 @@ impl Upload {
             // A piece that was begun goes before any that wasn't.
             (peer.queue.serving.is_none(), progress, peer.queue.served)
         };
-        let (mut best, mut is_idle) = (None, true);
-        for (&key, peer) in peers.iter().filter(|(_, peer)| wants(peer)) {
-            is_idle = false;
-            // Whether it may go costs most to find out: only of those who would be chosen.
+        let mut best = None;
+        self.hopeful.retain(|&key| {
+            let Some(peer) = peers.get(&key).filter(|peer| wants(peer)) else { return false };
             let rank = rank(peer);
-            if best.is_none_or(|(least, _)| rank < least) && may_go(key) {
+            // Whether it may go is asked only of those who would be chosen.
+            if best.is_some_and(|(least, _)| rank >= least) {
+                return true;
+            }
+            let is_free = may_go(key);
+            if is_free {
                 best = Some((rank, key));
             }
-        }
-        self.is_idle = is_idle;
+            is_free
+        });
         best.map(|(_, key)| key)
     }
 
@@ -331,9 +339,10 @@ mod tests {
         }
 
         fn wants_any(&mut self, key: u64, ids: std::ops::Range<u64>) {
-            let peer = self.peers.get_mut(&Handle::for_test(key)).unwrap();
+            let key = Handle::for_test(key);
+            let peer = self.peers.get_mut(&key).unwrap();
             for id in ids {
-                assert!(self.upload.want(peer, Wanted { id, what: What::Any { residue: 0, modulus: 1 } }));
+                assert!(self.upload.want(key, peer, Wanted { id, what: What::Any { residue: 0, modulus: 1 } }));
             }
         }
 
@@ -430,7 +439,7 @@ mod tests {
         let piece = table.upload.lengths.piece(1).unwrap();
         let handle = Handle::for_test(0);
         let wanted = Wanted { id: 7, what: What::Blocks(Target { piece, blocks: 0..1 }) };
-        table.upload.want(table.peers.get_mut(&handle).unwrap(), wanted);
+        table.upload.want(handle, table.peers.get_mut(&handle).unwrap(), wanted);
         table.upload.cancel(&mut table.peers, &table.availability, handle, 7);
         assert_eq!(table.next(), None);
     }
@@ -444,6 +453,10 @@ mod tests {
         let next = table.next_for(|key| key == only);
         assert!(matches!(next, Some(Next::Block(serve)) if serve.to == only));
         assert_eq!(table.next_for(|key| key == only), None);
+        // The other is asked again only when something has happened to its connection.
+        let other = Handle::for_test(0);
+        table.upload.stir(other);
+        assert!(matches!(table.next(), Some(Next::Block(serve)) if serve.to == other));
     }
 
     #[test]
@@ -456,7 +469,7 @@ mod tests {
         let (other, _) = table.serves();
         assert!(other != held.to);
         assert_eq!(table.next(), None);
-        table.upload.on_loaded(held.piece);
+        table.upload.on_loaded(&table.peers, held.piece);
         assert_eq!(table.next(), Some(Next::Block(held)));
     }
 
@@ -464,8 +477,9 @@ mod tests {
     fn a_flood_of_requests_is_noticed() {
         let mut table = Table::new(2, 1);
         table.wants_any(0, 0..MAX_WANTED as u64);
-        let peer = table.peers.get_mut(&Handle::for_test(0)).unwrap();
+        let key = Handle::for_test(0);
+        let peer = table.peers.get_mut(&key).unwrap();
         let one_more = Wanted { id: 0, what: What::Any { residue: 0, modulus: 1 } };
-        assert!(!table.upload.want(peer, one_more));
+        assert!(!table.upload.want(key, peer, one_more));
     }
 }

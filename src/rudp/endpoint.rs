@@ -9,7 +9,7 @@
 //! - commands: [`connect`](Endpoint::connect), [`send`](Endpoint::send), [`abandon`](Endpoint::abandon),
 //!   [`set_keep_alive`](Endpoint::set_keep_alive), [`close`](Endpoint::close)
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::net::{IpAddr, SocketAddr};
 
 use bytes::Bytes;
@@ -120,6 +120,8 @@ pub struct Endpoint {
     links: Links,
     turns: Turns,
     deadlines: Deadlines,
+    /// Connections to which something has happened that `wants_bulk` depends on.
+    stirred: BTreeSet<u64>,
     stateless: Stateless,
     events: VecDeque<Event>,
     dropped: Dropped,
@@ -138,6 +140,7 @@ impl Endpoint {
             by_id: HashMap::new(),
             turns: Turns::default(),
             deadlines: Deadlines::default(),
+            stirred: BTreeSet::new(),
             stateless: Stateless::new(),
             events: VecDeque::new(),
             dropped: Dropped::default(),
@@ -178,10 +181,17 @@ impl Endpoint {
         self.links.uplink.has_room()
     }
 
+    /// The connections of which [`wants_bulk`](Endpoint::wants_bulk) may have become true since this was last asked, other
+    /// than by [room for all](Endpoint::has_bulk_room).
+    pub fn take_stirred(&mut self) -> impl Iterator<Item = Handle> + use<> {
+        std::mem::take(&mut self.stirred).into_iter().map(Handle)
+    }
+
     /// Drops all messages with this tag; see [`is_in_flight`](Endpoint::is_in_flight) for what has left already.
     pub fn abandon(&mut self, handle: Handle, tag: Tag) {
         if let Some(connection) = self.connections.get_mut(&handle.0) {
             connection.abandon(tag);
+            self.stirred.insert(handle.0);
             self.turns.mark(handle.0);
         }
     }
@@ -296,6 +306,7 @@ impl Endpoint {
     fn handle_known(&mut self, now: Instant, key: u64, kind: Kind, number: u32, body: &[u8]) {
         let connection = self.connections.get_mut(&key).expect("known connections exist");
         let (handle, remote) = (Handle(key), connection.remote());
+        self.stirred.insert(key);
         match kind {
             Kind::Retry => {
                 if let Ok(cookie) = Cookie::decode(&mut Reader::new(body)) {
@@ -405,6 +416,7 @@ impl Endpoint {
             && deadline <= now
         {
             let connection = self.connections.get_mut(&key).expect("only live connections have deadlines");
+            self.stirred.insert(key);
             match connection.handle_timeout(now, &mut self.links) {
                 Some(reason) => self.remove(key, reason),
                 None => {
@@ -429,6 +441,7 @@ impl Endpoint {
                 if to == connection.remote() {
                     self.stateless.on_sent(buf.len());
                 }
+                self.stirred.insert(key);
                 // One datagram each: connections take turns.
                 self.turns.again(key);
                 return Some(to);
@@ -478,6 +491,7 @@ impl Endpoint {
         self.by_id.remove(&connection.id());
         self.links.forget(key, connection.uplink_charge());
         self.turns.remove(key);
+        self.stirred.remove(&key);
         self.deadlines.set(key, None);
         self.events.push_back(Event::Closed { handle: Handle(key), remote: connection.remote(), reason });
         self.wake_blocked();

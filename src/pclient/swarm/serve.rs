@@ -97,7 +97,7 @@ impl Swarm {
 
     pub(super) fn want(&mut self, now: Instant, key: Handle, wanted: Wanted) -> bool {
         let (Some(content), Some(peer)) = (&mut self.content, self.peers.get_mut(&key)) else { return false };
-        let accepted = content.upload.want(peer, wanted);
+        let accepted = content.upload.want(key, peer, wanted);
         if !accepted {
             self.ban(now, key);
         }
@@ -109,7 +109,8 @@ impl Swarm {
     }
 
     /// The next block, or part of the manifest, to send, with its receiver, given to whom one `may_go` at once.
-    /// `has_room` says whether one may go to anybody at all.
+    /// `has_room` says whether one may go to anybody at all; of a peer to whom one may not go otherwise, nothing is asked
+    /// again before it is [stirred](Swarm::stir).
     pub fn next_block(
         &mut self,
         now: Instant,
@@ -160,6 +161,15 @@ impl Swarm {
         }
     }
 
+    /// Something has happened to a connection: `may_go` may say something else of it.
+    pub fn stir(&mut self, key: Handle) {
+        if let Some(content) = &mut self.content
+            && self.peers.contains_key(&key)
+        {
+            content.upload.stir(key);
+        }
+    }
+
     /// Has a piece read by another thread, as its disk is slow.
     fn load(&mut self, piece: PieceIndex) {
         let Some(content) = &self.content else { return };
@@ -169,7 +179,7 @@ impl Swarm {
             let read = storage.read_at(range.start, &mut data);
             Box::new(move |swarm: &mut Swarm, _| {
                 let Some(content) = &mut swarm.content else { return };
-                content.upload.on_loaded(piece);
+                content.upload.on_loaded(&swarm.peers, piece);
                 match read {
                     Ok(()) => content.loaded = Some((piece, data)),
                     Err(source) => swarm.on_storage_error(source),
