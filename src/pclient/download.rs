@@ -92,6 +92,7 @@ pub enum Arrival {
 
 #[derive(Debug)]
 struct Partial {
+    /// Empty before the first block has come: most of what is asked for waits for a turn far away.
     data: Vec<u8>,
     blocks: Vec<Block>,
     givers: Vec<Handle>,
@@ -351,11 +352,8 @@ impl Download {
     fn mark(&mut self, target: &Target) -> u64 {
         let lengths = self.lengths;
         self.untouched.clear(target.piece);
-        let spare = &mut self.spare;
-        let partial = self
-            .partial
-            .entry(target.piece)
-            .or_insert_with(|| Partial::new(&lengths, target.piece, spare.pop().unwrap_or_default()));
+        let partial =
+            self.partial.entry(target.piece).or_insert_with(|| Partial::new(&lengths, target.piece));
         for block in &mut partial.blocks[target.blocks.start as usize..target.blocks.end as usize] {
             if let Block::Asked(requests) = block {
                 *requests += 1;
@@ -418,6 +416,11 @@ impl Download {
         }
         let was_free = partial.blocks[block as usize] == FREE;
         partial.blocks[block as usize] = Block::Arrived;
+        if partial.data.is_empty() {
+            // Room that is spare, whose content doesn't matter.
+            partial.data = self.spare.pop().unwrap_or_default();
+            partial.data.resize(self.lengths.piece_len(piece) as usize, 0);
+        }
         let offset = block as usize * BLOCK_LEN as usize;
         partial.data[offset..offset + data.len()].copy_from_slice(data);
         if !partial.givers.contains(&key) {
@@ -600,11 +603,9 @@ impl Download {
 }
 
 impl Partial {
-    /// In the room that is `spare`, whose content doesn't matter.
-    fn new(lengths: &Lengths, piece: PieceIndex, spare: Vec<u8>) -> Partial {
-        let mut data = spare;
-        data.resize(lengths.piece_len(piece) as usize, 0);
-        Partial { data, blocks: vec![FREE; block_count(lengths, piece) as usize], givers: Vec::new() }
+    fn new(lengths: &Lengths, piece: PieceIndex) -> Partial {
+        let blocks = vec![FREE; block_count(lengths, piece) as usize];
+        Partial { data: Vec::new(), blocks, givers: Vec::new() }
     }
 }
 
