@@ -342,7 +342,11 @@ mod tests {
             let key = Handle::for_test(key);
             let peer = self.peers.get_mut(&key).unwrap();
             for id in ids {
-                assert!(self.upload.want(key, peer, Wanted { id, what: What::Any { residue: 0, modulus: 1 } }));
+                assert!(self.upload.want(
+                    key,
+                    peer,
+                    Wanted { id, what: What::Any { residue: 0, modulus: 1 } }
+                ));
             }
         }
 

@@ -148,7 +148,8 @@ mod tests {
         let mut queue = EventQueue::default();
         let mut scheduled = Vec::new();
         for (place, time) in [5, 7, 6, 7, 5, 9].into_iter().enumerate() {
-            let event = if place == 3 { Event::Timer(NodeId(0)) } else { Event::Arrival(Slot::for_test(place)) };
+            let event =
+                if place == 3 { Event::Timer(NodeId(0)) } else { Event::Arrival(Slot::for_test(place)) };
             scheduled.push((time, queue.push(at(time), event)));
         }
         scheduled.sort_unstable();
