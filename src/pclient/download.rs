@@ -92,6 +92,7 @@ pub enum Arrival {
 
 #[derive(Debug)]
 struct Partial {
+    /// Empty before the first block has come: most of what is asked for waits for a turn far away.
     data: Vec<u8>,
     blocks: Vec<Block>,
     givers: Vec<Handle>,
@@ -185,11 +186,19 @@ impl Download {
         rng: &mut Rng,
     ) -> Vec<Ask> {
         let mut asks = Vec::new();
-        let asked: u64 = peers.values().map(|peer| peer.source.outstanding()).sum();
-        let others = asked - peers[&key].source.outstanding() + self.storing_bytes();
+        let least = MIN_PIECES * u64::from(self.lengths.full_piece_len());
         let depth = (peers[&key].source.meter.rate(now) * DEPTH.as_secs_f64()) as u64;
-        let depth = depth.min(MAX_UNDER_WAY.saturating_sub(others));
-        let depth = depth.max(MIN_PIECES * u64::from(self.lengths.full_piece_len()));
+        // What others are asked for can only lessen it: nearly always there is no need to sum that up.
+        if peers[&key].source.outstanding() >= depth.max(least) {
+            return asks;
+        }
+        let depth = if depth <= least {
+            least
+        } else {
+            let asked: u64 = peers.values().map(|peer| peer.source.outstanding()).sum();
+            let others = asked - peers[&key].source.outstanding() + self.storing_bytes();
+            depth.min(MAX_UNDER_WAY.saturating_sub(others)).max(least)
+        };
         loop {
             let source = &peers[&key].source;
             let room = depth.saturating_sub(source.outstanding());
@@ -239,6 +248,9 @@ impl Download {
         let own = self.place_among_origins(key)?;
         let source = &peers[&key].source;
         if source.refusals >= MAX_REFUSALS || now < source.credit_pause {
+            return None;
+        }
+        if !self.untouched.meets(availability.unspread()) {
             return None;
         }
         let mut unspread = self.untouched.clone();
@@ -291,6 +303,9 @@ impl Download {
             let free = blocks[first..].iter().take_while(|&&block| block == FREE).count();
             return Some(Target { piece, blocks: first as u32..(first + free) as u32 });
         }
+        if !self.untouched.meets(offered) {
+            return None;
+        }
         let mut wanted = self.untouched.clone();
         wanted.keep(offered);
         if let Some(place) = self.place_among_origins(key) {
@@ -337,11 +352,8 @@ impl Download {
     fn mark(&mut self, target: &Target) -> u64 {
         let lengths = self.lengths;
         self.untouched.clear(target.piece);
-        let spare = &mut self.spare;
-        let partial = self
-            .partial
-            .entry(target.piece)
-            .or_insert_with(|| Partial::new(&lengths, target.piece, spare.pop().unwrap_or_default()));
+        let partial =
+            self.partial.entry(target.piece).or_insert_with(|| Partial::new(&lengths, target.piece));
         for block in &mut partial.blocks[target.blocks.start as usize..target.blocks.end as usize] {
             if let Block::Asked(requests) = block {
                 *requests += 1;
@@ -404,6 +416,11 @@ impl Download {
         }
         let was_free = partial.blocks[block as usize] == FREE;
         partial.blocks[block as usize] = Block::Arrived;
+        if partial.data.is_empty() {
+            // Room that is spare, whose content doesn't matter.
+            partial.data = self.spare.pop().unwrap_or_default();
+            partial.data.resize(self.lengths.piece_len(piece) as usize, 0);
+        }
         let offset = block as usize * BLOCK_LEN as usize;
         partial.data[offset..offset + data.len()].copy_from_slice(data);
         if !partial.givers.contains(&key) {
@@ -519,18 +536,20 @@ impl Download {
     /// much sooner. A request that another source is in the middle of is doubled instead, and only after silence.
     pub fn steal(&mut self, now: Instant, peers: &mut Peers, thief: Handle) -> Vec<(Handle, Ask)> {
         let thief_peer = &peers[&thief];
-        if !thief_peer.source.requests().is_empty() {
+        if !thief_peer.source.requests().is_empty() || thief_peer.piece_count() == 0 {
             return Vec::new();
         }
-        let typical = peers.values().map(|peer| peer.source.meter.rate(now)).fold(0.0, f64::max).max(1.0);
         let thief_rate = match thief_peer.source.meter.rate(now) {
             // Nothing is known of it: give it the benefit of the doubt.
-            rate if rate < 1.0 => typical,
+            rate if rate < 1.0 => {
+                peers.values().map(|peer| peer.source.meter.rate(now)).fold(0.0, f64::max).max(1.0)
+            }
             rate => rate,
         };
         let candidates = peers.iter().filter(|(key, _)| **key != thief).filter_map(|(&key, peer)| {
-            let rate = peer.source.meter.rate(now).max(1.0);
-            let eta = peer.source.outstanding() as f64 / rate;
+            if peer.source.requests().is_empty() {
+                return None;
+            }
             let is_silent = now.since(peer.source.active) >= SILENCE;
             let is_sole = |target: &Target| self.under_way(target) <= 1;
             let request = peer.source.requests().iter().enumerate().rev().find(|(index, request)| {
@@ -538,6 +557,8 @@ impl Download {
                 thief_peer.has(target.piece) && is_sole(target) && (*index > 0 || is_silent)
             });
             let (index, request) = request?;
+            let rate = peer.source.meter.rate(now).max(1.0);
+            let eta = peer.source.outstanding() as f64 / rate;
             (request.bytes as f64 / thief_rate < STEAL_GAIN * eta).then_some((eta, key, index))
         });
         let Some((_, victim, index)) = candidates.max_by(|a, b| a.0.total_cmp(&b.0)) else {
@@ -582,11 +603,9 @@ impl Download {
 }
 
 impl Partial {
-    /// In the room that is `spare`, whose content doesn't matter.
-    fn new(lengths: &Lengths, piece: PieceIndex, spare: Vec<u8>) -> Partial {
-        let mut data = spare;
-        data.resize(lengths.piece_len(piece) as usize, 0);
-        Partial { data, blocks: vec![FREE; block_count(lengths, piece) as usize], givers: Vec::new() }
+    fn new(lengths: &Lengths, piece: PieceIndex) -> Partial {
+        let blocks = vec![FREE; block_count(lengths, piece) as usize];
+        Partial { data: Vec::new(), blocks, givers: Vec::new() }
     }
 }
 

@@ -8,6 +8,7 @@ mod events;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::SocketAddr;
+use std::ops::Bound;
 
 use super::book::AddressBook;
 use super::manifest::Manifest;
@@ -137,6 +138,13 @@ pub struct Node {
     next_number: u32,
     /// Files take turns at the uplink.
     turn: Option<Fid>,
+    /// Whether something has happened since that may have made an address due, and when one will be anyway.
+    may_dial: bool,
+    next_dial: Option<Instant>,
+    /// Whether content was looked for in vain, and nothing has been sent or has happened since.
+    is_pumped: bool,
+    /// Connections whose peers may have begun to owe us something, or ceased to.
+    unwatched: Vec<Handle>,
     farewells: BTreeMap<Fid, Farewell>,
     /// Until when this node waits for the tracker to hear that it leaves.
     leaving: Option<Instant>,
@@ -158,6 +166,10 @@ impl Node {
             members: BTreeMap::new(),
             next_number: 0,
             turn: None,
+            may_dial: false,
+            next_dial: None,
+            is_pumped: false,
+            unwatched: Vec::new(),
             farewells: BTreeMap::new(),
             leaving: None,
             has_left: false,
@@ -234,6 +246,7 @@ impl Node {
             began: now,
         };
         self.members.insert(fid, member);
+        (self.may_dial, self.is_pumped) = (true, false);
     }
 
     fn take_number(&mut self) -> u32 {
@@ -255,6 +268,8 @@ impl Node {
     /// Leaves a swarm, telling everybody.
     fn withdraw(&mut self, now: Instant, fid: Fid) -> bool {
         let Some(member) = self.members.remove(&fid) else { return false };
+        self.unwatched.extend(member.swarm.peers().keys());
+        (self.may_dial, self.is_pumped) = (true, false);
         member.swarm.abandon();
         let tag = member.swarm.number();
         self.connections.values_mut().for_each(|connection| {
@@ -338,12 +353,17 @@ impl Node {
 
     /// Connects to addresses that may have what is still missing.
     fn dial(&mut self, now: Instant) {
-        if self.leaving.is_some() {
+        let is_due = self.next_dial.is_some_and(|due| due <= now);
+        if self.leaving.is_some() || !(self.may_dial || is_due) {
             return;
         }
+        self.may_dial = false;
         for member in self.members.values_mut().filter(|member| member.role == Role::Downloading) {
             let under_way = self.connections.values().filter(|c| !c.established).count();
             let mut room = self.config.neighbours.saturating_sub(member.swarm.peers().len() + under_way);
+            if room == 0 {
+                continue;
+            }
             let due: Vec<SocketAddr> = member.book.due(now).collect();
             for addr in due {
                 if room == 0 {
@@ -362,42 +382,66 @@ impl Node {
                 room -= 1;
             }
         }
+        let fetching = self.members.values().filter(|member| member.role == Role::Downloading);
+        self.next_dial = fetching.filter_map(|member| member.book.next_due(now)).min();
     }
 
     /// Sends content while the windows have room, the files taking turns. False if there was nothing to send.
     fn pump(&mut self, now: Instant) -> bool {
         let mut any = false;
-        let fids: Vec<Fid> = self.members.keys().copied().collect();
-        let start = fids.iter().position(|&fid| Some(fid) > self.turn).unwrap_or(0);
+        for key in self.endpoint.take_stirred() {
+            self.members.values_mut().for_each(|member| member.swarm.stir(key));
+        }
+        // The files in turn, beginning with the one after the last that was served.
+        let mut fid = self.fid_after(self.turn);
         let mut idle = 0;
-        for &fid in fids[start..].iter().chain(&fids[..start]).cycle() {
-            if idle == fids.len() {
-                break;
-            }
-            let Some(member) = self.members.get_mut(&fid) else { break };
+        while let Some(member) = fid.and_then(|fid| self.members.get_mut(&fid)) {
             let endpoint = &self.endpoint;
-            match member.swarm.next_block(now, |key| endpoint.wants_bulk(key, MAX_BLOCK_MESSAGE)) {
+            let may_go = |key| endpoint.wants_bulk(key, MAX_BLOCK_MESSAGE);
+            match member.swarm.next_block(now, endpoint.has_bulk_room(), may_go) {
                 Some((to, block)) => {
                     self.endpoint.send(to, Class::Bulk, member.swarm.number(), block);
-                    self.turn = Some(fid);
+                    self.turn = fid;
                     any = true;
                     idle = 0;
                 }
                 None => idle += 1,
             }
+            if idle == self.members.len() {
+                break;
+            }
+            fid = self.fid_after(fid);
         }
-        self.collect_notices(now) || any
+        let has_said = self.collect_notices(now);
+        self.is_pumped = !has_said && !any;
+        has_said || any
+    }
+
+    /// The file that has its turn after `fid`; the first one after the last.
+    fn fid_after(&self, fid: Option<Fid>) -> Option<Fid> {
+        let later = fid.and_then(|fid| self.members.range((Bound::Excluded(fid), Bound::Unbounded)).next());
+        later.or_else(|| self.members.first_key_value()).map(|(&fid, _)| fid)
     }
 
     /// Has connections watched whose peers owe us something.
     fn watch_expected(&mut self) {
-        for (&key, connection) in &mut self.connections {
+        for member in self.members.values_mut() {
+            member.swarm.take_unwatched(&mut self.unwatched);
+        }
+        for key in self.unwatched.drain(..) {
+            let Some(connection) = self.connections.get_mut(&key) else { continue };
             let expected = self.members.values().any(|member| member.swarm.expects(key));
             if connection.established && connection.keeps_alive != expected {
                 connection.keeps_alive = expected;
                 self.endpoint.set_keep_alive(key, expected);
             }
         }
+        debug_assert!(
+            self.connections.iter().filter(|(_, connection)| connection.established).all(|(&key, c)| {
+                c.keeps_alive == self.members.values().any(|member| member.swarm.expects(key))
+            }),
+            "a peer owes us something, or nothing any more, and nobody has noticed"
+        );
     }
 }
 
@@ -442,9 +486,7 @@ impl Machine for Node {
         if let Some(Oneshot { header, body }) = self.endpoint.handle_datagram(now, from, datagram) {
             self.announcer.handle_oneshot(now, from, header, body);
         }
-        if !self.farewells.is_empty() {
-            self.settle_farewells(now);
-        }
+        self.settle_farewells(now);
         self.settle(now);
     }
 
@@ -466,10 +508,11 @@ impl Machine for Node {
         }
         loop {
             if let Some(to) = self.endpoint.poll_transmit(now, buf) {
+                self.is_pumped = false;
                 return Some(to);
             }
             // What was queued has left: choose what comes next only now.
-            if !self.pump(now) {
+            if self.is_pumped || !self.pump(now) {
                 return None;
             }
         }

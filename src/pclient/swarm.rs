@@ -93,7 +93,11 @@ pub struct Swarm {
     download: Option<Download>,
     fetch: Option<ManifestFetch>,
     desk: ManifestDesk,
+    /// Whether somebody may want part of the manifest: false only if nobody does.
+    may_want_manifest: bool,
     peers: Peers,
+    /// Peers that may have begun to owe us something, or ceased to, since their connections were last looked after.
+    unwatched: Vec<Handle>,
     conduct: Conduct,
     sending: RateMeter,
     tick: Option<Instant>,
@@ -142,7 +146,9 @@ impl Swarm {
             download: None,
             fetch: None,
             desk: ManifestDesk::default(),
+            may_want_manifest: false,
             peers: Peers::new(),
+            unwatched: Vec::new(),
             conduct: Conduct::default(),
             sending: RateMeter::new(now),
             tick: None,
@@ -226,6 +232,16 @@ impl Swarm {
             || self.peers.get(&key).is_some_and(|peer| !peer.source.requests().is_empty())
     }
 
+    /// Moves to `keys` the peers of which [`expects`](Swarm::expects) may say something else since this was last asked.
+    pub fn take_unwatched(&mut self, keys: &mut Vec<Handle>) {
+        keys.append(&mut self.unwatched);
+    }
+
+    /// Whether there is something to take from the outbox or the notices.
+    pub fn has_news(&self) -> bool {
+        !self.outbox.is_empty() || !self.notices.is_empty()
+    }
+
     /// Where the content lies, and its size in B, once all of it is there for good.
     pub fn stored(&self) -> Option<(Arc<dyn Storage>, u64)> {
         let content = self.content.as_ref().filter(|_| self.is_finished)?;
@@ -266,6 +282,8 @@ impl Swarm {
 
     fn say(&mut self, to: Handle, message: &Message<'_>) {
         log::trace!("to {to:?}: {message}");
+        // All that a peer comes to owe us, and is spared, it is told.
+        self.unwatched.push(to);
         self.outbox.push((to, Class::Control, message.encode()));
     }
 
@@ -335,6 +353,7 @@ impl Swarm {
     /// A peer no longer takes part, or its connection is gone.
     pub fn remove_peer(&mut self, now: Instant, key: Handle) {
         let Some(peer) = self.peers.remove(&key) else { return };
+        self.unwatched.push(key);
         if let Some(content) = &mut self.content {
             content.availability.discount_peer(&peer);
             content.upload.remove_peer(&self.peers, &content.availability, key, &peer);
@@ -364,6 +383,7 @@ impl Swarm {
 
     /// Takes in a message of a peer that takes part.
     pub fn on_message(&mut self, now: Instant, key: Handle, message: &Message<'_>) {
+        self.unwatched.push(key);
         match *message {
             Message::AskManifest { first, .. } => self.on_ask_manifest(key, first),
             Message::Manifest { size, proof, first, hashes, .. } => {

@@ -60,6 +60,9 @@ pub struct Upload {
     current: Option<Handle>,
     /// Pieces that come from the disk, and can't be sent until they are here.
     loading: BTreeSet<PieceIndex>,
+    /// Those who may want something and be served at once. Whoever isn't among them was found not to, and nothing has
+    /// happened since that could change it: looking at all peers for each datagram takes too long where there are many.
+    hopeful: BTreeSet<Handle>,
     turn: u64,
 }
 
@@ -73,6 +76,7 @@ impl Upload {
             first_to: vec![None; count],
             current: None,
             loading: BTreeSet::new(),
+            hopeful: BTreeSet::new(),
             turn: 0,
         }
     }
@@ -80,6 +84,7 @@ impl Upload {
     /// A block was to be served, but its piece has to come from the disk first: it is to be served when that is here.
     pub fn hold_back(&mut self, peers: &mut Peers, serve: &Serve) {
         self.loading.insert(serve.piece);
+        self.hopeful.insert(serve.to);
         let Some(peer) = peers.get_mut(&serve.to) else { return };
         match &mut peer.queue.serving {
             Some((_, target)) => target.blocks.start = serve.block,
@@ -91,14 +96,21 @@ impl Upload {
     }
 
     /// A piece is here.
-    pub fn on_loaded(&mut self, piece: PieceIndex) {
+    pub fn on_loaded(&mut self, peers: &Peers, piece: PieceIndex) {
         self.loading.remove(&piece);
+        self.hopeful.extend(peers.keys());
     }
 
     /// Takes in a request. False if the peer has asked for far too much.
-    pub fn want(&mut self, peer: &mut Peer, wanted: Wanted) -> bool {
+    pub fn want(&mut self, key: Handle, peer: &mut Peer, wanted: Wanted) -> bool {
+        self.hopeful.insert(key);
         peer.queue.wanted.push_back(wanted);
         peer.queue.wanted.len() <= MAX_WANTED
+    }
+
+    /// Something has happened to a connection: what may not go to that peer at once may go now.
+    pub fn stir(&mut self, key: Handle) {
+        self.hopeful.insert(key);
     }
 
     /// Takes a request back.
@@ -137,6 +149,7 @@ impl Upload {
         if self.current == Some(key) {
             self.current = None;
         }
+        self.hopeful.remove(&key);
     }
 
     /// A piece did not get to a peer, or left with it: it is unsent, unless another has it or is getting it.
@@ -203,7 +216,12 @@ impl Upload {
     }
 
     /// The peer under way, if it may go on; else the one that deserves it most.
-    fn choose_peer(&self, peers: &Peers, is_source: bool, may_go: impl Fn(Handle) -> bool) -> Option<Handle> {
+    fn choose_peer(
+        &mut self,
+        peers: &Peers,
+        is_source: bool,
+        may_go: impl Fn(Handle) -> bool,
+    ) -> Option<Handle> {
         let is_loaded = |piece| !self.loading.contains(&piece);
         let wants = |peer: &Peer| match &peer.queue.serving {
             Some((_, target)) => is_loaded(target.piece),
@@ -215,13 +233,26 @@ impl Upload {
         {
             return Some(current);
         }
-        let candidates = peers.iter().filter(|(key, peer)| wants(peer) && may_go(**key));
         let rank = |peer: &Peer| {
             let progress = if is_source { peer.queue.unspread } else { peer.piece_count() };
             // A piece that was begun goes before any that wasn't.
             (peer.queue.serving.is_none(), progress, peer.queue.served)
         };
-        candidates.min_by_key(|(_, peer)| rank(peer)).map(|(&key, _)| key)
+        let mut best = None;
+        self.hopeful.retain(|&key| {
+            let Some(peer) = peers.get(&key).filter(|peer| wants(peer)) else { return false };
+            let rank = rank(peer);
+            // Whether it may go is asked only of those who would be chosen.
+            if best.is_some_and(|(least, _)| rank >= least) {
+                return true;
+            }
+            let is_free = may_go(key);
+            if is_free {
+                best = Some((rank, key));
+            }
+            is_free
+        });
+        best.map(|(_, key)| key)
     }
 
     /// A piece of the class `residue` (mod `modulus`) that was never sent and that nobody relays.
@@ -308,9 +339,14 @@ mod tests {
         }
 
         fn wants_any(&mut self, key: u64, ids: std::ops::Range<u64>) {
-            let peer = self.peers.get_mut(&Handle::for_test(key)).unwrap();
+            let key = Handle::for_test(key);
+            let peer = self.peers.get_mut(&key).unwrap();
             for id in ids {
-                assert!(self.upload.want(peer, Wanted { id, what: What::Any { residue: 0, modulus: 1 } }));
+                assert!(self.upload.want(
+                    key,
+                    peer,
+                    Wanted { id, what: What::Any { residue: 0, modulus: 1 } }
+                ));
             }
         }
 
@@ -407,7 +443,7 @@ mod tests {
         let piece = table.upload.lengths.piece(1).unwrap();
         let handle = Handle::for_test(0);
         let wanted = Wanted { id: 7, what: What::Blocks(Target { piece, blocks: 0..1 }) };
-        table.upload.want(table.peers.get_mut(&handle).unwrap(), wanted);
+        table.upload.want(handle, table.peers.get_mut(&handle).unwrap(), wanted);
         table.upload.cancel(&mut table.peers, &table.availability, handle, 7);
         assert_eq!(table.next(), None);
     }
@@ -421,6 +457,10 @@ mod tests {
         let next = table.next_for(|key| key == only);
         assert!(matches!(next, Some(Next::Block(serve)) if serve.to == only));
         assert_eq!(table.next_for(|key| key == only), None);
+        // The other is asked again only when something has happened to its connection.
+        let other = Handle::for_test(0);
+        table.upload.stir(other);
+        assert!(matches!(table.next(), Some(Next::Block(serve)) if serve.to == other));
     }
 
     #[test]
@@ -433,7 +473,7 @@ mod tests {
         let (other, _) = table.serves();
         assert!(other != held.to);
         assert_eq!(table.next(), None);
-        table.upload.on_loaded(held.piece);
+        table.upload.on_loaded(&table.peers, held.piece);
         assert_eq!(table.next(), Some(Next::Block(held)));
     }
 
@@ -441,8 +481,9 @@ mod tests {
     fn a_flood_of_requests_is_noticed() {
         let mut table = Table::new(2, 1);
         table.wants_any(0, 0..MAX_WANTED as u64);
-        let peer = table.peers.get_mut(&Handle::for_test(0)).unwrap();
+        let key = Handle::for_test(0);
+        let peer = table.peers.get_mut(&key).unwrap();
         let one_more = Wanted { id: 0, what: What::Any { residue: 0, modulus: 1 } };
-        assert!(!table.upload.want(peer, one_more));
+        assert!(!table.upload.want(key, peer, one_more));
     }
 }

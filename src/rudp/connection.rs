@@ -264,10 +264,10 @@ impl Connection {
     /// Whether a bulk message of `len` B would be on its way at once: less than a datagram waits before it, and all
     /// windows have room.
     pub fn wants_bulk(&self, len: usize, links: &Links) -> bool {
-        self.is_established()
-            && self.send.wants_bulk(len, self.datagram_size())
+        links.uplink.has_room()
             && self.window.has_room(self.sent.in_flight())
-            && links.uplink.has_room()
+            && self.is_established()
+            && self.send.wants_bulk(len, self.datagram_size())
     }
 
     /// Drops all messages with this tag.

@@ -18,6 +18,7 @@ use super::config::Config;
 use super::congestion::links::Links;
 use super::connection::{Connection, Elsewhere};
 use super::cookie::{Cookie, CookieJar};
+use super::deadlines::Deadlines;
 use super::error::CloseReason;
 use super::handshake::{Hello, Welcome};
 use super::mtu;
@@ -28,6 +29,7 @@ use super::sent::SentPackets;
 use super::seq;
 use super::stateless::Stateless;
 use super::stats::Stats;
+use super::turns::Turns;
 use crate::coding::{Reader, Writer};
 use crate::rand::Rng;
 use crate::time::Instant;
@@ -116,14 +118,10 @@ pub struct Endpoint {
     /// is treated as a stranger's all the same.
     by_id: HashMap<ConnectionId, u64>,
     links: Links,
-    /// Connections that may have something to send, each once, served in turn.
-    ready: VecDeque<u64>,
-    in_ready: BTreeSet<u64>,
-    /// Connections whose bulk waits for the shared window, each once, longest waiting first.
-    blocked: VecDeque<u64>,
-    /// The deadline of each connection, and the reverse.
-    deadlines: BTreeSet<(Instant, u64)>,
-    armed: BTreeMap<u64, Instant>,
+    turns: Turns,
+    deadlines: Deadlines,
+    /// Connections to which something has happened that `wants_bulk` depends on.
+    stirred: BTreeSet<u64>,
     stateless: Stateless,
     events: VecDeque<Event>,
     dropped: Dropped,
@@ -140,11 +138,9 @@ impl Endpoint {
             next_key: 0,
             connections: BTreeMap::new(),
             by_id: HashMap::new(),
-            ready: VecDeque::new(),
-            in_ready: BTreeSet::new(),
-            blocked: VecDeque::new(),
-            deadlines: BTreeSet::new(),
-            armed: BTreeMap::new(),
+            turns: Turns::default(),
+            deadlines: Deadlines::default(),
+            stirred: BTreeSet::new(),
             stateless: Stateless::new(),
             events: VecDeque::new(),
             dropped: Dropped::default(),
@@ -170,7 +166,7 @@ impl Endpoint {
         assert!(data.len() as u64 <= self.config.max_message, "a message of {} B is too long", data.len());
         if let Some(connection) = self.connections.get_mut(&handle.0) {
             connection.send(class, tag, data);
-            self.mark_ready(handle.0);
+            self.turns.mark(handle.0);
         }
     }
 
@@ -180,11 +176,23 @@ impl Endpoint {
         self.connections.get(&handle.0).is_some_and(|connection| connection.wants_bulk(len, &self.links))
     }
 
+    /// Whether bulk of any connection may go at once. While it may not, [`wants_bulk`](Endpoint::wants_bulk) is false for all.
+    pub fn has_bulk_room(&self) -> bool {
+        self.links.uplink.has_room()
+    }
+
+    /// The connections of which [`wants_bulk`](Endpoint::wants_bulk) may have become true since this was last asked, other
+    /// than by [room for all](Endpoint::has_bulk_room).
+    pub fn take_stirred(&mut self) -> impl Iterator<Item = Handle> + use<> {
+        std::mem::take(&mut self.stirred).into_iter().map(Handle)
+    }
+
     /// Drops all messages with this tag; see [`is_in_flight`](Endpoint::is_in_flight) for what has left already.
     pub fn abandon(&mut self, handle: Handle, tag: Tag) {
         if let Some(connection) = self.connections.get_mut(&handle.0) {
             connection.abandon(tag);
-            self.mark_ready(handle.0);
+            self.stirred.insert(handle.0);
+            self.turns.mark(handle.0);
         }
     }
 
@@ -278,7 +286,7 @@ impl Endpoint {
                 self.dropped.stray += 1;
                 if self.stateless.grant(now, path::CHALLENGE_DATAGRAM) {
                     connection.order_challenge(now);
-                    self.mark_ready(key);
+                    self.turns.mark(key);
                 }
             }
             Elsewhere::Proved(_) if before.ip() != from.ip() && !self.has_room_at(from.ip()) => {
@@ -298,6 +306,7 @@ impl Endpoint {
     fn handle_known(&mut self, now: Instant, key: u64, kind: Kind, number: u32, body: &[u8]) {
         let connection = self.connections.get_mut(&key).expect("known connections exist");
         let (handle, remote) = (Handle(key), connection.remote());
+        self.stirred.insert(key);
         match kind {
             Kind::Retry => {
                 if let Ok(cookie) = Cookie::decode(&mut Reader::new(body)) {
@@ -342,7 +351,7 @@ impl Endpoint {
         }
         // Those that wait for room go first: the acks come to whoever was served last.
         self.wake_blocked();
-        self.mark_ready(key);
+        self.turns.mark(key);
     }
 
     /// A hello of an unknown connection: without a good cookie it gets one and leaves no trace (RFC 9000 §8.1).
@@ -403,15 +412,16 @@ impl Endpoint {
 
     /// Does what is due.
     pub fn handle_timeout(&mut self, now: Instant) {
-        while let Some(&(deadline, key)) = self.deadlines.first()
+        while let Some((deadline, key)) = self.deadlines.first()
             && deadline <= now
         {
             let connection = self.connections.get_mut(&key).expect("only live connections have deadlines");
+            self.stirred.insert(key);
             match connection.handle_timeout(now, &mut self.links) {
                 Some(reason) => self.remove(key, reason),
                 None => {
                     self.rearm(key);
-                    self.mark_ready(key);
+                    self.turns.mark(key);
                 }
             }
         }
@@ -425,31 +435,30 @@ impl Endpoint {
             buf.bytes(&datagram);
             return Some(to);
         }
-        while let Some(key) = self.ready.pop_front() {
-            let Some(connection) = self.connections.get_mut(&key) else {
-                self.in_ready.remove(&key);
-                continue;
-            };
+        while let Some(key) = self.turns.next(self.links.uplink.has_room()) {
+            let connection = self.connections.get_mut(&key).expect("only live connections have turns");
             if let Some(to) = connection.poll_transmit(now, buf, &mut self.links) {
                 if to == connection.remote() {
                     self.stateless.on_sent(buf.len());
                 }
+                self.stirred.insert(key);
                 // One datagram each: connections take turns.
-                self.ready.push_back(key);
+                self.turns.again(key);
                 return Some(to);
             }
-            if connection.is_blocked_by_uplink() && !self.blocked.contains(&key) {
-                self.blocked.push_back(key);
+            if connection.is_blocked_by_uplink() {
+                self.turns.wait(key);
+            } else {
+                self.turns.rest(key);
             }
-            self.in_ready.remove(&key);
-            self.rearm(key);
+            self.deadlines.set(key, connection.poll_timeout().map(|(deadline, _)| deadline));
         }
         None
     }
 
     /// The next deadline, and what it is for.
     pub fn poll_timeout(&self) -> Option<(Instant, &'static str)> {
-        let &(deadline, key) = self.deadlines.first()?;
+        let (deadline, key) = self.deadlines.first()?;
         let reason = self.connections.get(&key).and_then(Connection::poll_timeout);
         Some((deadline, reason.map_or("connection", |(_, timer)| timer.name())))
     }
@@ -472,7 +481,8 @@ impl Endpoint {
     fn insert(&mut self, connection: Connection, key: u64) {
         self.by_id.insert(connection.id(), key);
         self.connections.insert(key, connection);
-        self.mark_ready(key);
+        self.turns.add(key);
+        self.turns.mark(key);
     }
 
     fn remove(&mut self, key: u64, reason: CloseReason) {
@@ -480,43 +490,23 @@ impl Endpoint {
         log::trace!("{}: over with {}: {reason}", connection.id(), connection.remote());
         self.by_id.remove(&connection.id());
         self.links.forget(key, connection.uplink_charge());
-        self.blocked.retain(|&blocked| blocked != key);
-        if let Some(deadline) = self.armed.remove(&key) {
-            self.deadlines.remove(&(deadline, key));
-        }
+        self.turns.remove(key);
+        self.stirred.remove(&key);
+        self.deadlines.set(key, None);
         self.events.push_back(Event::Closed { handle: Handle(key), remote: connection.remote(), reason });
         self.wake_blocked();
-    }
-
-    /// Has a connection asked whether it has something to send. Its deadline is looked at when it has no more.
-    fn mark_ready(&mut self, key: u64) {
-        if self.in_ready.insert(key) {
-            self.ready.push_back(key);
-        }
     }
 
     /// Lets connections that were held back by the shared window try again.
     fn wake_blocked(&mut self) {
         if self.links.uplink.has_room() {
-            for key in std::mem::take(&mut self.blocked) {
-                self.mark_ready(key);
-            }
+            self.turns.wake();
         }
     }
 
     fn rearm(&mut self, key: u64) {
         let Some(connection) = self.connections.get(&key) else { return };
-        let deadline = connection.poll_timeout().map(|(deadline, _)| deadline);
-        if self.armed.get(&key).copied() == deadline {
-            return;
-        }
-        if let Some(old) = self.armed.remove(&key) {
-            self.deadlines.remove(&(old, key));
-        }
-        if let Some(deadline) = deadline {
-            self.armed.insert(key, deadline);
-            self.deadlines.insert((deadline, key));
-        }
+        self.deadlines.set(key, connection.poll_timeout().map(|(deadline, _)| deadline));
     }
 }
 

@@ -74,6 +74,7 @@ pub mod config;
 pub mod congestion;
 pub mod connection;
 pub mod cookie;
+pub mod deadlines;
 pub mod delivery;
 pub mod endpoint;
 pub mod error;
@@ -96,6 +97,7 @@ pub mod seq;
 pub mod stateless;
 pub mod stats;
 pub mod timer;
+pub mod turns;
 
 #[cfg(test)]
 mod tests;

@@ -113,10 +113,14 @@ impl RecvWindow {
         }
         self.charged += growth;
         let partial = self.partial.entry(message).or_default();
-        if partial.data.len() < end as usize {
-            partial.data.resize(end as usize, 0);
+        if partial.data.len() == offset as usize {
+            partial.data.extend_from_slice(data);
+        } else {
+            if partial.data.len() < end as usize {
+                partial.data.resize(end as usize, 0);
+            }
+            partial.data[offset as usize..end as usize].copy_from_slice(data);
         }
-        partial.data[offset as usize..end as usize].copy_from_slice(data);
         partial.got.insert(offset..end);
         if partial.got.range_count() as u64 > FREE_GAPS + partial.data.len() as u64 / BYTES_PER_GAP {
             return Err(Violation::Gaps);

@@ -191,7 +191,7 @@ impl SendWindow {
 
     /// Writes what fits of `range` and gives where it stopped.
     fn write_fragment(&mut self, message: u64, range: Range<u64>, buf: &mut Vec<u8>, limit: usize) -> u64 {
-        let data = self.outgoing(message).expect("only messages under way are written").data.clone();
+        let data = &self.outgoing(message).expect("only messages under way are written").data;
         let room = limit - buf.len() - Fragment::header_len(message, range.start);
         let wanted = (range.end - range.start) as usize;
         // A fragment that doesn't reach the end of the datagram needs its length told.

@@ -6,6 +6,9 @@ use std::net::SocketAddr;
 
 use super::world::NodeId;
 
+/// Few datagrams are longer, B.
+const USUAL: usize = 2_048;
+
 /// One datagram under way.
 #[derive(Debug)]
 pub(super) struct Datagram {
@@ -24,6 +27,14 @@ pub(super) struct Datagram {
 /// The right to one datagram of the [`Pool`]. It isn't `Copy`: whoever holds it passes it on or gives it back.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Slot(u32);
+
+#[cfg(test)]
+impl Slot {
+    /// A slot of no pool, to test the order of events.
+    pub(super) fn for_test(index: usize) -> Slot {
+        Slot(index as u32)
+    }
+}
 
 /// Every slot is in exactly one place: the free list, a link's queue, or an event.
 #[derive(Debug, Default)]
@@ -73,8 +84,13 @@ impl Pool {
         &mut self.datagrams[slot.0 as usize]
     }
 
-    /// Gives the slot back; its buffer serves another datagram.
+    /// Gives the slot back; its buffer serves another datagram, unless it is far larger than most need: the few large
+    /// datagrams would otherwise pass through all buffers in time, and leave them large.
     pub(super) fn release(&mut self, slot: Slot) {
+        let bytes = &mut self.get_mut(&slot).bytes;
+        if bytes.capacity() > 2 * bytes.len() + 2 * USUAL {
+            *bytes = Vec::with_capacity(USUAL);
+        }
         self.free.push(slot);
     }
 

@@ -3,7 +3,7 @@
 //! What an event means is not known here.
 
 use std::cmp::Ordering;
-use std::collections::BinaryHeap;
+use std::collections::{BinaryHeap, VecDeque};
 
 use super::pool::Slot;
 use super::world::NodeId;
@@ -49,9 +49,13 @@ impl PartialOrd for Entry {
 }
 
 /// The events to come, by time and then by the order in which they were scheduled.
+///
+/// Most events are scheduled in the order in which they happen, such as arrivals over paths of one latency: those that
+/// are no earlier than all of `line` so far are put at its end, and only the others into the heap.
 #[derive(Debug, Default)]
 pub(super) struct EventQueue {
     heap: BinaryHeap<Entry>,
+    line: VecDeque<Entry>,
     next_sequence: u64,
 }
 
@@ -60,21 +64,34 @@ impl EventQueue {
     pub(super) fn push(&mut self, at: Instant, event: Event) -> u64 {
         let sequence = self.next_sequence;
         self.next_sequence += 1;
-        self.heap.push(Entry { at, sequence, event });
+        let is_arrival = matches!(event, Event::Arrival(_));
+        let entry = Entry { at, sequence, event };
+        // Only arrivals: a timer far ahead would keep all others out of the line.
+        if is_arrival && self.line.back().is_none_or(|last| last.at <= at) {
+            self.line.push_back(entry);
+        } else {
+            self.heap.push(entry);
+        }
         sequence
     }
 
     pub(super) fn pop(&mut self) -> Option<Entry> {
-        self.heap.pop()
+        if self.is_line_next() { self.line.pop_front() } else { self.heap.pop() }
     }
 
     pub(super) fn next_time(&self) -> Option<Instant> {
-        Some(self.heap.peek()?.at)
+        let next = if self.is_line_next() { self.line.front() } else { self.heap.peek() };
+        Some(next?.at)
+    }
+
+    fn is_line_next(&self) -> bool {
+        // The greater one comes first, as in the heap.
+        self.line.front().is_some_and(|line| self.heap.peek().is_none_or(|heap| line > heap))
     }
 
     #[cfg(test)]
     pub(super) fn len(&self) -> usize {
-        self.heap.len()
+        self.heap.len() + self.line.len()
     }
 }
 
@@ -124,6 +141,20 @@ mod tests {
         let expected =
             [(3, 1), (3, 3), (5, 0), (5, 2)].map(|(time, node)| (at(time), Event::Timer(NodeId(node))));
         assert_eq!(order, expected);
+    }
+
+    #[test]
+    fn arrivals_in_line_and_out_of_it_come_by_time() {
+        let mut queue = EventQueue::default();
+        let mut scheduled = Vec::new();
+        for (place, time) in [5, 7, 6, 7, 5, 9].into_iter().enumerate() {
+            let event =
+                if place == 3 { Event::Timer(NodeId(0)) } else { Event::Arrival(Slot::for_test(place)) };
+            scheduled.push((time, queue.push(at(time), event)));
+        }
+        scheduled.sort_unstable();
+        let order = std::iter::from_fn(|| queue.pop()).map(|entry| (entry.at.as_nanos(), entry.sequence));
+        assert_eq!(order.collect::<Vec<_>>(), scheduled);
     }
 
     #[test]

@@ -7,6 +7,9 @@ use crate::{Error, Fid};
 
 impl Node {
     pub(super) fn settle_farewells(&mut self, now: Instant) {
+        if self.farewells.is_empty() {
+            return;
+        }
         let handles: Vec<Handle> = self.connections.keys().copied().collect();
         let endpoint = &self.endpoint;
         let is_over = |farewell: &Farewell| {

@@ -12,6 +12,7 @@ use crate::{Error, Fid};
 
 impl Node {
     pub(super) fn on_rudp_event(&mut self, now: Instant, event: rudp::Event) {
+        self.may_dial |= !matches!(event, rudp::Event::Message { .. });
         match event {
             rudp::Event::Connected { handle, remote, inbound } => self.on_connected(handle, remote, inbound),
             rudp::Event::Message { handle, data } => match Message::decode(&data) {
@@ -47,6 +48,7 @@ impl Node {
     pub(super) fn on_connected(&mut self, key: Handle, remote: SocketAddr, inbound: bool) {
         let connection = self.connections.entry(key).or_insert_with(|| Connection::new(remote, inbound));
         connection.established = true;
+        self.unwatched.push(key);
         say(&mut self.endpoint, key, &Message::Hello { node: self.id });
         // Whoever dials knows why: it opens the files that it dialled for.
         for member in self.members.values_mut().filter(|_| !inbound) {
@@ -61,6 +63,10 @@ impl Node {
     pub(super) fn on_message(&mut self, now: Instant, key: Handle, message: &Message<'_>, bytes: &[u8]) {
         let Some(connection) = self.connections.get_mut(&key) else { return };
         log::trace!("{} says {message}", connection.remote);
+        self.may_dial |= matches!(
+            message,
+            Message::Hello { .. } | Message::Open { .. } | Message::Shut { .. } | Message::Refuse { .. }
+        );
         match *message {
             Message::Hello { node } => {
                 connection.node = Some(node);
@@ -166,6 +172,7 @@ impl Node {
 
     pub(super) fn on_tracker_event(&mut self, now: Instant, event: tracker::Event) {
         log::trace!("the tracker says {event:?}");
+        self.may_dial = true;
         match event {
             tracker::Event::Confirmed { fid } => {
                 let Some(member) = self.members.get_mut(&fid) else { return };
@@ -216,6 +223,9 @@ impl Node {
 
     /// Sends on what the swarms want said. False if there was nothing.
     pub(super) fn collect_notices(&mut self, now: Instant) -> bool {
+        if !self.members.values().any(|member| member.swarm.has_news()) {
+            return false;
+        }
         let mut any = false;
         let fids: Vec<Fid> = self.members.keys().copied().collect();
         for fid in fids {
@@ -234,6 +244,7 @@ impl Node {
     }
 
     pub(super) fn on_notice(&mut self, now: Instant, fid: Fid, notice: Notice) {
+        self.may_dial = true;
         match notice {
             Notice::Complete => {
                 if let Some(member) = self.members.get_mut(&fid) {

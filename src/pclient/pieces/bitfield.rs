@@ -105,6 +105,12 @@ impl Bitfield {
         self.combine(other, |here, there| here | there);
     }
 
+    /// Whether some piece is in both sets.
+    pub fn meets(&self, other: &Bitfield) -> bool {
+        assert_eq!(self.len, other.len, "the sets belong to different files");
+        self.words.iter().zip(&other.words).any(|(here, there)| here & there != 0)
+    }
+
     /// One of the pieces in the set, each as likely as another; `None` of the empty set.
     pub fn draw(&self, rng: &mut Rng) -> Option<PieceIndex> {
         if self.is_empty() {

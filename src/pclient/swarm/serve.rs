@@ -16,6 +16,7 @@ impl Swarm {
     pub(super) fn on_ask_manifest(&mut self, key: Handle, first: Option<u64>) {
         if let Some(peer) = self.peers.get_mut(&key) {
             peer.wants_manifest = first;
+            self.may_want_manifest = true;
         }
     }
 
@@ -25,6 +26,10 @@ impl Swarm {
         now: Instant,
         may_go: impl Fn(Handle) -> bool,
     ) -> Option<(Handle, Vec<u8>)> {
+        if !self.may_want_manifest {
+            return None;
+        }
+        self.may_want_manifest = self.peers.values().any(|peer| peer.wants_manifest.is_some());
         let manifest = &self.content.as_ref()?.manifest;
         let is_source = self.download.is_none();
         let hashes = manifest.hashes();
@@ -93,7 +98,7 @@ impl Swarm {
 
     pub(super) fn want(&mut self, now: Instant, key: Handle, wanted: Wanted) -> bool {
         let (Some(content), Some(peer)) = (&mut self.content, self.peers.get_mut(&key)) else { return false };
-        let accepted = content.upload.want(peer, wanted);
+        let accepted = content.upload.want(key, peer, wanted);
         if !accepted {
             self.ban(now, key);
         }
@@ -105,11 +110,21 @@ impl Swarm {
     }
 
     /// The next block, or part of the manifest, to send, with its receiver, given to whom one `may_go` at once.
-    pub fn next_block(&mut self, now: Instant, may_go: impl Fn(Handle) -> bool) -> Option<(Handle, Vec<u8>)> {
+    /// `has_room` says whether one may go to anybody at all; of a peer to whom one may not go otherwise, nothing is asked
+    /// again before it is [stirred](Swarm::stir).
+    pub fn next_block(
+        &mut self,
+        now: Instant,
+        has_room: bool,
+        may_go: impl Fn(Handle) -> bool,
+    ) -> Option<(Handle, Vec<u8>)> {
         // Whoever began with the whole file is a source; a receiver that is done goes on relaying.
         let is_source = self.download.is_none();
         if let Some(part) = self.next_manifest_part(now, &may_go) {
             return Some(part);
+        }
+        if !has_room {
+            return None;
         }
         loop {
             let content = self.content.as_mut()?;
@@ -147,6 +162,15 @@ impl Swarm {
         }
     }
 
+    /// Something has happened to a connection: `may_go` may say something else of it.
+    pub fn stir(&mut self, key: Handle) {
+        if let Some(content) = &mut self.content
+            && self.peers.contains_key(&key)
+        {
+            content.upload.stir(key);
+        }
+    }
+
     /// Has a piece read by another thread, as its disk is slow.
     fn load(&mut self, piece: PieceIndex) {
         let Some(content) = &self.content else { return };
@@ -156,7 +180,7 @@ impl Swarm {
             let read = storage.read_at(range.start, &mut data);
             Box::new(move |swarm: &mut Swarm, _| {
                 let Some(content) = &mut swarm.content else { return };
-                content.upload.on_loaded(piece);
+                content.upload.on_loaded(&swarm.peers, piece);
                 match read {
                     Ok(()) => content.loaded = Some((piece, data)),
                     Err(source) => swarm.on_storage_error(source),

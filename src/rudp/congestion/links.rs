@@ -1,7 +1,5 @@
 //! What the connections of an endpoint have in common: its uplink and its downlink.
 
-use std::collections::BTreeMap;
-
 use super::window::DelayWindow;
 use crate::time::{Duration, Instant};
 
@@ -29,8 +27,8 @@ impl Links {
     /// The connection `key` is gone, and with it the `charge` that it still had on the uplink, B.
     pub fn forget(&mut self, key: u64, charge: u64) {
         self.uplink.on_settled(charge);
-        self.uplink.seen.0.remove(&key);
-        self.downlink.seen.0.remove(&key);
+        self.uplink.seen.forget(key);
+        self.downlink.seen.forget(key);
     }
 }
 
@@ -70,14 +68,14 @@ impl Uplink {
 
     /// The uplink's queue by the last word of all, for whoever has none of its own yet.
     pub fn queue(&self, now: Instant) -> Duration {
-        self.seen.fresh(now).min().unwrap_or_default()
+        self.seen.smallest(now).unwrap_or_default()
     }
 
     /// The connection `key` sees a queue of this length on the way to its receiver, the receiver's own downlink
     /// deducted. Gives the uplink's queue by the word of all: each is at least the truth, the smallest comes nearest.
     pub fn observe(&mut self, now: Instant, key: u64, queue: Duration) -> Duration {
         self.seen.put(now, key, queue);
-        self.seen.fresh(now).min().unwrap_or(queue)
+        self.seen.smallest(now).unwrap_or(queue)
     }
 
     /// `acked` B arrived while the uplink's queue was `queue`; before that, `in_flight` B had been in flight.
@@ -100,31 +98,95 @@ impl Downlink {
 
     /// The queue that all senders share. With less than two of them nothing can be told apart, and it is zero.
     pub fn queue(&self, now: Instant) -> Duration {
-        if self.seen.fresh(now).nth(1).is_none() {
+        if !self.seen.has_two(now) {
             return Duration::ZERO;
         }
-        self.seen.fresh(now).min().unwrap_or_default()
+        self.seen.smallest(now).unwrap_or_default()
     }
 }
 
 /// What each connection last said of a queue, while it is fresh.
+///
+/// Asked several times for each datagram, by all connections: so the smallest word is kept beside the list, and the list
+/// is looked through only when that one has been taken back or has grown old.
 #[derive(Debug, Default)]
-struct QueueWords(BTreeMap<u64, (Instant, Duration)>);
+struct QueueWords {
+    /// By connection, ascending.
+    words: Vec<Word>,
+    /// The smallest of those that were fresh when it was sought, and of all that came since.
+    smallest: Option<Word>,
+    /// The connections that spoke last and before that.
+    newest: Option<Word>,
+    second: Option<Word>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Word {
+    key: u64,
+    taken: Instant,
+    queue: Duration,
+}
+
+impl Word {
+    fn is_fresh(&self, now: Instant) -> bool {
+        now.since(self.taken) <= FRESH
+    }
+}
 
 impl QueueWords {
     fn put(&mut self, now: Instant, key: u64, queue: Duration) {
-        self.0.insert(key, (now, queue));
-        self.0.retain(|_, (taken, _)| now.since(*taken) <= FRESH);
+        let word = Word { key, taken: now, queue };
+        match self.words.binary_search_by_key(&key, |known| known.key) {
+            Ok(at) => self.words[at] = word,
+            Err(_) => {
+                self.words.retain(|known| known.is_fresh(now));
+                let at = self.words.partition_point(|known| known.key < key);
+                self.words.insert(at, word);
+            }
+        }
+        if self.newest.is_none_or(|newest| newest.key != key) {
+            self.second = self.newest;
+        }
+        self.newest = Some(word);
+        match self.smallest.filter(|smallest| smallest.is_fresh(now)) {
+            Some(smallest) if queue <= smallest.queue => self.smallest = Some(word),
+            Some(smallest) if smallest.key != key => {}
+            _ => self.smallest = self.seek(now),
+        }
     }
 
-    fn fresh(&self, now: Instant) -> impl Iterator<Item = Duration> + '_ {
-        self.0.values().filter(move |(taken, _)| now.since(*taken) <= FRESH).map(|&(_, queue)| queue)
+    fn forget(&mut self, key: u64) {
+        self.words.retain(|known| known.key != key);
+        self.smallest = self.smallest.filter(|smallest| smallest.key != key);
+        let mut by_age = self.words.clone();
+        by_age.sort_by_key(|known| known.taken);
+        (self.newest, self.second) = (by_age.pop(), by_age.pop());
+    }
+
+    /// The smallest fresh word.
+    fn smallest(&self, now: Instant) -> Option<Duration> {
+        let known = self.smallest.filter(|smallest| smallest.is_fresh(now));
+        known.or_else(|| self.seek(now)).map(|word| word.queue)
+    }
+
+    /// Whether at least two have a fresh word.
+    fn has_two(&self, now: Instant) -> bool {
+        self.second.is_some_and(|second| second.is_fresh(now))
+    }
+
+    fn seek(&self, now: Instant) -> Option<Word> {
+        // Where nobody has spoken of late, nothing is fresh.
+        self.newest.filter(|newest| newest.is_fresh(now))?;
+        self.words.iter().filter(|word| word.is_fresh(now)).min_by_key(|word| word.queue).copied()
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+
     use super::*;
+    use crate::rand::Rng;
 
     fn ms(millis: u64) -> Duration {
         Duration::from_millis(millis)
@@ -155,5 +217,28 @@ mod tests {
         links.downlink.observe(at(0), 2, ms(30));
         assert_eq!(links.downlink.queue(at(0)), ms(30));
         assert_eq!(links.downlink.queue(at(600)), ms(0));
+    }
+
+    #[test]
+    fn what_is_kept_beside_the_words_is_what_they_say() {
+        let mut rng = Rng::from_seed(4);
+        let (mut words, mut plain) = (QueueWords::default(), BTreeMap::new());
+        let mut now = Instant::ORIGIN;
+        for _ in 0..20_000 {
+            now += ms(rng.below(120));
+            let key = rng.below(6);
+            if rng.below(20) == 0 {
+                words.forget(key);
+                plain.remove(&key);
+            } else if rng.below(3) > 0 {
+                let queue = ms(rng.below(50));
+                words.put(now, key, queue);
+                plain.insert(key, (now, queue));
+            }
+            let fresh: Vec<Duration> =
+                plain.values().filter(|(taken, _)| now.since(*taken) <= FRESH).map(|&(_, q)| q).collect();
+            assert_eq!(words.smallest(now), fresh.iter().min().copied());
+            assert_eq!(words.has_two(now), fresh.len() > 1);
+        }
     }
 }
