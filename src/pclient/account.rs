@@ -27,14 +27,8 @@ pub enum Cause {
 
 impl Cause {
     /// All of them, in the order in which a download meets them.
-    pub const ALL: [Cause; 6] = [
-        Cause::Tracker,
-        Cause::Connecting,
-        Cause::OwnDownlink,
-        Cause::Source,
-        Cause::Peers,
-        Cause::Storing,
-    ];
+    pub const ALL: [Cause; 6] =
+        [Cause::Tracker, Cause::Connecting, Cause::OwnDownlink, Cause::Source, Cause::Peers, Cause::Storing];
 
     /// What people read: "held back by …".
     pub const fn name(self) -> &'static str {

@@ -13,9 +13,10 @@ const WINDOW: Duration = Duration::from_secs(1);
 const WINDOW_PIECES: u64 = 32;
 /// So long after a change of peers it is known again who has what.
 const SETTLING: Duration = Duration::from_millis(500);
-/// What several datagrams occupied the downlink is told at once. It counts for the past, and no longer than this for
-/// the time to come.
-const LONGEST_CARRY: Duration = Duration::from_millis(100);
+/// The downlink is full if of late it was busy for this share of the time,
+const FULL: f64 = 0.8;
+/// with this time constant: datagrams come in batches, and what each occupied is told when it comes.
+const LATELY: Duration = Duration::from_millis(100);
 /// What headers and acks add to the content at most, when one is reckoned from the other.
 const MOST_OVERHEAD: f64 = 1.25;
 
@@ -74,9 +75,13 @@ pub struct Ledger {
     /// Up to when the books are kept.
     until: Instant,
     cause: Cause,
+    /// What the last span was put down to.
+    charged: Cause,
     is_closed: bool,
-    /// Of the downlink's busy time: what has been entered or is from before the beginning.
-    busy_entered: Duration,
+    /// Of the downlink's busy time: what has been looked at or is from before the beginning.
+    busy_seen: Duration,
+    /// The share of the time that the downlink was busy of late.
+    utilisation: f64,
     bytes_before: u64,
     received: Peak,
     spreading: Peak,
@@ -93,8 +98,10 @@ impl Ledger {
             spent: Spent::default(),
             until: now,
             cause: Cause::Tracker,
+            charged: Cause::Tracker,
             is_closed: false,
-            busy_entered: intake.busy,
+            busy_seen: intake.busy,
+            utilisation: 0.0,
             bytes_before: intake.bytes,
             received: Peak::new(now, intake.bytes),
             spreading: Peak::new(now, 0),
@@ -108,8 +115,8 @@ impl Ledger {
         self.until
     }
 
-    /// Enters the time up to `now`: the downlink has it for as long as it was busy, and the cause of the last `enter` has
-    /// the rest. From now on it is the cause of `sight`.
+    /// Enters the time up to `now`: the downlink has it if it was full, and else the cause of the last `enter`. From now
+    /// on it is the cause of `sight`.
     pub fn enter(&mut self, now: Instant, intake: &Intake, sight: &Sight) {
         if self.is_closed {
             return;
@@ -140,12 +147,16 @@ impl Ledger {
 
     fn settle(&mut self, now: Instant, intake: &Intake) {
         let span = now.since(self.until);
-        let busy = intake.busy - self.busy_entered;
-        let full = busy.min(span);
-        self.spent.add(Cause::OwnDownlink, full);
-        self.spent.add(self.cause, span - full);
-        self.busy_entered = intake.busy - (busy - full).min(LONGEST_CARRY);
-        self.until = self.until.max(now);
+        if span.is_zero() {
+            return;
+        }
+        let busy = (intake.busy - self.busy_seen).as_secs_f64() / span.as_secs_f64();
+        let kept = (-span.as_secs_f64() / LATELY.as_secs_f64()).exp();
+        self.utilisation = self.utilisation * kept + busy * (1.0 - kept);
+        self.busy_seen = intake.busy;
+        self.charged = if self.utilisation >= FULL { Cause::OwnDownlink } else { self.cause };
+        self.spent.add(self.charged, span);
+        self.until = now;
     }
 
     /// What the books say at `now`, of a file of `size` B if that is known, of which `verified` B are here.
@@ -155,7 +166,12 @@ impl Ledger {
             books.settle(now, intake);
         }
         let at_best = size.and_then(|size| books.at_best(intake, size as f64, verified as f64));
-        Account { spent: books.spent, waits_for: (!self.is_closed).then_some(self.cause), at_best }
+        Account { spent: books.spent, waits_for: (!self.is_closed).then_some(self.waits_for()), at_best }
+    }
+
+    /// What the download waits for now, as far as the time since the last span is too short to tell otherwise.
+    fn waits_for(&self) -> Cause {
+        if self.charged == Cause::OwnDownlink { self.charged } else { self.cause }
     }
 
     /// The least time for a file of `size` B. Of the three that can bound a transfer, the one that held it back longest
@@ -253,21 +269,24 @@ mod tests {
     }
 
     #[test]
-    fn the_downlink_has_what_it_was_busy_and_the_cause_before_has_the_rest() {
+    fn the_downlink_has_what_it_was_full_and_the_cause_before_has_the_rest() {
         let mut intake = Intake::new(Rate::new(10_000));
         let mut ledger = Ledger::new(at(0), &intake);
         ledger.enter(at(100), &intake, &waiting_for(Cause::Source));
-        // 1,000 B take 100 ms of these 250.
+        // 1,000 B take 100 ms of these 400: it isn't full.
         intake.on_datagram(1_000);
-        ledger.enter(at(350), &intake, &waiting_for(Cause::Peers));
-        // Three at once, as a thread hands them on: they took the time before and, for a while, that to come.
-        (0..3).for_each(|_| intake.on_datagram(1_000));
-        ledger.enter(at(450), &intake, &waiting_for(Cause::Peers));
-        ledger.enter(at(650), &intake, &waiting_for(Cause::Storing));
-        ledger.close(at(660), &intake);
-        let spent = ledger.account(at(999), &intake, None, 0).spent;
-        let millis = Cause::ALL.map(|cause| spent.on(cause).as_millis());
-        assert_eq!(millis, [100, 0, 300, 150, 100, 10]);
+        ledger.enter(at(500), &intake, &waiting_for(Cause::Peers));
+        assert_eq!(ledger.waits_for(), Cause::Peers);
+        // As much as it carries, three at once, as a thread hands them on.
+        for batch in 1..=10 {
+            (0..3).for_each(|_| intake.on_datagram(1_000));
+            ledger.enter(at(500 + 300 * batch), &intake, &waiting_for(Cause::Peers));
+        }
+        assert_eq!(ledger.waits_for(), Cause::OwnDownlink);
+        ledger.enter(at(4_500), &intake, &waiting_for(Cause::Storing));
+        ledger.close(at(4_510), &intake);
+        let spent = ledger.account(at(9_999), &intake, None, 0).spent;
+        assert_eq!(Cause::ALL.map(|cause| spent.on(cause).as_millis()), [100, 0, 3_000, 400, 1_000, 10]);
     }
 
     #[test]
