@@ -7,7 +7,7 @@ use std::collections::VecDeque;
 use indicatif::{ProgressBar, ProgressStyle};
 use swarmcast::pclient::account::{Account, AtBest, Cause, Spent};
 use swarmcast::time::{Duration, Instant};
-use swarmcast::units::ByteSize;
+use swarmcast::units::{ByteSize, Rate};
 
 use super::screen::Screen;
 
@@ -134,8 +134,9 @@ impl<'a> Display<'a> {
     /// How long it will take in all at the present rate, and at best.
     fn expected(&self, snapshot: Snapshot) -> Option<(Duration, AtBest)> {
         let account = snapshot.account?;
-        let left = self.meter.time_for(snapshot.total.saturating_sub(snapshot.done))?;
-        let (now, best) = (account.spent.total() + left, account.at_best?);
+        let (rest, rate) = (snapshot.total.saturating_sub(snapshot.done), self.meter.rate());
+        let left = (rate > 0).then(|| Rate::new(rate).time_for(rest))?;
+        let (now, best) = (account.spent.total().saturating_add(left), account.at_best?);
         // What was measured can be slower than what comes next.
         Some((now, AtBest { time: best.time.min(now), ..best }))
     }
@@ -152,7 +153,7 @@ impl<'a> Display<'a> {
             None => "",
         };
         match self.expected(snapshot) {
-            Some((now, best)) => format!("at best {}, now {} in all; {waits_for}", about(best), brief(now)),
+            Some((now, best)) => format!("at best {}, now {} in all; {waits_for}", about(best), rounded(now)),
             None => waits_for.to_owned(),
         }
     }
@@ -161,7 +162,7 @@ impl<'a> Display<'a> {
         let left = self.meter.time_for(snapshot.total.saturating_sub(snapshot.done));
         let left = left.map_or_else(String::new, |left| format!(", {} left", brief(left)));
         let outlook = self.expected(snapshot).map_or_else(String::new, |(now, best)| {
-            format!("; {} in all, at best {}", brief(now), about(best))
+            format!("; {} in all, at best {}", rounded(now), about(best))
         });
         format!(
             "{}%, {} of {}, {}/s, {}{left}{outlook}",
@@ -176,7 +177,12 @@ impl<'a> Display<'a> {
 
 /// The least time possible, with a word of caution where it was measured.
 fn about(best: AtBest) -> String {
-    format!("{}{}", if best.is_measured { "about " } else { "" }, brief(best.time))
+    format!("{}{}", if best.is_measured { "about " } else { "" }, rounded(best.time))
+}
+
+/// A duration to the nearest second, so that two that hardly differ look alike.
+fn rounded(duration: Duration) -> String {
+    brief(duration.saturating_add(Duration::from_millis(500)))
 }
 
 /// What came of a download, in a line for the least time possible and one for what held it back. What was over within a

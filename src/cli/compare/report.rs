@@ -31,7 +31,7 @@ pub(super) fn table(found: &Found) -> String {
     });
     // What it waited for is the swarm's to tell: the others have nothing to choose from.
     lines.extend(outcomes.iter().filter_map(|(_, outcome)| {
-        Some(format!("the swarm's receivers were held back by {}", percents(&outcome.held_back?)))
+        Some(format!("what held the swarm back: {}", percents(&outcome.held_back?)))
     }));
     lines.insert(sentences, String::new());
     lines.join("\n")
