@@ -197,7 +197,7 @@ pub(super) fn in_retrospect(account: &Account) -> Vec<String> {
         let ratio = total.as_secs_f64() / time.min(total).as_secs_f64().max(1e-9);
         let time = measured(time.min(total));
         let why = match is_measured {
-            true => format!("about {time}: {}, as measured", by.name()),
+            true => format!("about {time}: {}, measured", by.name()),
             false => format!("{time}: {}", by.name()),
         };
         lines.push(format!("{ratio:.2} × the least possible as far as known ({why})"));
@@ -341,7 +341,7 @@ mod tests {
         let told = AtBest { time: Duration::from_secs(58), by: Cause::OwnDownlink, is_measured: false };
         let lines = in_retrospect(&account(Some(told)));
         assert_eq!(lines[0], "1.07 × the least possible as far as known (58.0 s: own downlink)");
-        assert_eq!(lines[1], "held back by own downlink 96 %, source 3 %");
+        assert_eq!(lines[1], "held back by own downlink 96 %, source 4 %");
         let seen = AtBest { time: Duration::from_secs(70), by: Cause::OwnDownlink, is_measured: true };
         let lines = in_retrospect(&account(Some(seen)));
         assert!(lines[0].starts_with("1.00 × ") && lines[0].contains("(about 62.3 s: own"), "{lines:?}");

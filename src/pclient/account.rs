@@ -80,11 +80,21 @@ impl Spent {
         self.on(cause).as_secs_f64() / self.total().as_secs_f64().max(f64::MIN_POSITIVE)
     }
 
-    /// The causes that make up a whole percent, each with its share in percent, the greatest first.
+    /// The causes with their shares in whole percent, the greatest first, those of none left out. They add up to 100,
+    /// so some are rounded up that another rounding would not: those that lose most if rounded down.
     pub fn percents(&self) -> Vec<(Cause, u64)> {
-        let percent = |cause| (cause, (100.0 * self.share(cause)).round() as u64);
-        let mut percents: Vec<_> = Cause::ALL.map(percent).into_iter().filter(|(_, p)| *p > 0).collect();
-        percents.sort_by_key(|&(_, percent)| std::cmp::Reverse(percent));
+        if self.total().is_zero() {
+            return Vec::new();
+        }
+        let mut exact = Cause::ALL.map(|cause| (cause, 100.0 * self.share(cause)));
+        exact.sort_by(|a, b| b.1.fract().total_cmp(&a.1.fract()));
+        let whole: u64 = exact.iter().map(|(_, percent)| *percent as u64).sum();
+        let up = 100_u64.saturating_sub(whole) as usize;
+        let rounded = exact.iter().enumerate();
+        let rounded =
+            rounded.map(|(place, &(cause, percent))| (cause, percent as u64 + u64::from(place < up)));
+        let mut percents: Vec<_> = rounded.filter(|(_, percent)| *percent > 0).collect();
+        percents.sort_by_key(|&(cause, percent)| (std::cmp::Reverse(percent), cause));
         percents
     }
 }
@@ -130,5 +140,9 @@ mod tests {
         spent.add(Cause::OwnDownlink, Duration::from_millis(250));
         assert_eq!(spent.total(), Duration::from_secs(1));
         assert_eq!(spent.percents(), [(Cause::OwnDownlink, 75), (Cause::Source, 25)]);
+        let mut thirds = Spent::default();
+        [Cause::Peers, Cause::Source, Cause::Storing].map(|cause| thirds.add(cause, Duration::from_secs(7)));
+        let percents = thirds.percents();
+        assert_eq!(percents.iter().map(|(_, percent)| percent).sum::<u64>(), 100, "{percents:?}");
     }
 }
