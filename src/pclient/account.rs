@@ -141,7 +141,9 @@ mod tests {
         assert_eq!(spent.total(), Duration::from_secs(1));
         assert_eq!(spent.percents(), [(Cause::OwnDownlink, 75), (Cause::Source, 25)]);
         let mut thirds = Spent::default();
-        [Cause::Peers, Cause::Source, Cause::Storing].map(|cause| thirds.add(cause, Duration::from_secs(7)));
+        for cause in [Cause::Peers, Cause::Source, Cause::Storing] {
+            thirds.add(cause, Duration::from_secs(7));
+        }
         let percents = thirds.percents();
         assert_eq!(percents.iter().map(|(_, percent)| percent).sum::<u64>(), 100, "{percents:?}");
     }
