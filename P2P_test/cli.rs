@@ -276,6 +276,31 @@ fn a_file_that_nobody_shares_any_more_is_unknown() {
 }
 
 #[test]
+fn a_get_says_what_held_it_back_and_a_short_one_does_not() {
+    let sandbox = Sandbox::new();
+    sandbox.file("f", 900_000, 10);
+    sandbox.file("short", 1_000, 11);
+    let (_share, ticket) = sandbox.share(&["f"]);
+    // Its limit lets it have that in 3 s; a line comes with each step of 10 %.
+    let get = sandbox.run(&["get", &ticket, "-o", "g", "--limit-down", "300k"]);
+    get.succeeded();
+    assert!(get.stderr.contains(" left; ") && get.stderr.contains(" in all, at best 3s\n"), "{get:?}");
+    let best = " × the least possible as far as known (3.00 s: own downlink)\n";
+    let ratio = get.stderr.split_once(best).expect("it tells the bound").0.lines().last().expect("a ratio");
+    assert!((1.0..2.0).contains(&ratio.parse::<f64>().expect("a number")), "{get:?}");
+    let causes = get.stderr.split_once("\nheld back by ").expect("it tells the causes").1;
+    let (first, rest) = causes.split_once(" %").expect("a share");
+    let percent: u64 = first.strip_prefix("own downlink ").expect("the limit's share").parse().unwrap();
+    assert!(percent > 50 && rest.ends_with('\n'), "{get:?}");
+    assert_eq!(get.stdout.lines().count(), 1, "{get:?}");
+
+    let (_share, ticket) = sandbox.share(&["short"]);
+    let get = sandbox.run(&["get", &ticket, "-o", "h"]);
+    get.succeeded();
+    assert!(!get.stderr.contains("held back") && !get.stderr.contains("possible"), "{get:?}");
+}
+
+#[test]
 fn an_interrupted_get_leaves_nothing() {
     let sandbox = Sandbox::new();
     sandbox.file("f", 3_000_000, 4);
@@ -441,6 +466,7 @@ fn a_comparison_comes_out_for_the_swarm() {
     assert!(server[2] == 3.0 && server[0] >= 2.9, "{server:?}");
     assert!(last < server[0], "{ended:?}");
     assert!(ended.stdout.contains("all 6 copies are identical"), "{ended:?}");
+    assert!(ended.stdout.contains("\nwhat held the swarm back: "), "{ended:?}");
 }
 
 #[test]
@@ -498,7 +524,7 @@ fn a_scenario_is_simulated_and_drawn() {
 
     let people = sandbox.run(&["simulate", "s3", "--svg", "s3.svg"]);
     people.succeeded();
-    for part in ["receiver 3 ", "at best D = 7.43 s, last ÷ D = 1.", "history "] {
+    for part in ["receiver 3 ", "at best D = 7.43 s, last ÷ D = 1.", "history ", "\nheld back by "] {
         assert!(people.stdout.contains(part), "{part:?} isn't in {people:?}");
     }
     let picture = fs::read_to_string(sandbox.0.join("s3.svg")).unwrap();
@@ -517,6 +543,7 @@ fn a_scenario_is_simulated_and_drawn() {
             "{run}"
         );
         assert!(run.contains("\"undone\":0,") && run.ends_with("\"failed\":null}]}"), "{run}");
+        assert_eq!(run.matches("\"held_back_seconds\":{\"tracker\":0.").count(), 3, "{run}");
     }
     assert_eq!(sandbox.run(&several).stdout, json.stdout);
 }

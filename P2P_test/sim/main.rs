@@ -4,6 +4,7 @@
 
 mod churn;
 mod faults;
+mod held_back;
 mod lab;
 mod movers;
 mod scenarios;

@@ -13,7 +13,7 @@ use swarmcast::units::ByteSize;
 use super::address::Address;
 use super::failure::{Code, Failure, show_path};
 use super::peer::{Limits, Peer};
-use super::progress::{Display, Snapshot, mean_rate, measured};
+use super::progress::{Display, Snapshot, in_retrospect, mean_rate, measured};
 use super::screen::Screen;
 use super::ticket::Ticket;
 use super::{interrupt, share};
@@ -154,13 +154,21 @@ fn fetch(
         measured(time),
         ByteSize(mean_rate(size, time))
     ));
+    for line in peer.client.account(ticket.fid).iter().flat_map(in_retrospect) {
+        screen.hint(line);
+    }
     Ok(())
 }
 
 fn snapshot(peer: &Peer, ticket: &Ticket) -> Snapshot {
     // None before it has begun.
     let progress = peer.client.progress(ticket.fid).unwrap_or_default();
-    Snapshot { done: progress.verified, total: progress.size.unwrap_or(ticket.size), peers: progress.peers }
+    Snapshot {
+        done: progress.verified,
+        total: progress.size.unwrap_or(ticket.size),
+        peers: progress.peers,
+        account: peer.client.account(ticket.fid),
+    }
 }
 
 /// What went wrong, in words of one who has a ticket.

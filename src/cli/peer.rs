@@ -51,7 +51,8 @@ impl Peer {
         let (up, down) = (limits.limit_up.bytes_per_sec(), limits.limit_down.bytes_per_sec());
         let proxy =
             Proxy::bind(wanted, up, down).map_err(|error| Failure::bind(wanted, "--bind", &error.into()))?;
-        let client = PClient::with_config(tracker, proxy.clone(), Config::default())?;
+        let config = Config { download_limit: limits.limit_down, ..Config::default() };
+        let client = PClient::with_config(tracker, proxy.clone(), config)?;
         Ok(Peer { client: Arc::new(client), proxy, tracker })
     }
 

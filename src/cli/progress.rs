@@ -5,8 +5,9 @@
 use std::collections::VecDeque;
 
 use indicatif::{ProgressBar, ProgressStyle};
+use swarmcast::pclient::account::{Account, AtBest, Cause, Spent};
 use swarmcast::time::{Duration, Instant};
-use swarmcast::units::ByteSize;
+use swarmcast::units::{ByteSize, Rate};
 
 use super::screen::Screen;
 
@@ -18,6 +19,8 @@ const LINE_STEP: u64 = 10;
 const LINE_SOONEST: Duration = Duration::from_secs(1);
 /// and so much silence is worth one in any case.
 const LINE_LATEST: Duration = Duration::from_secs(10);
+/// Nobody asks what held up a transfer that was shorter than this.
+const WORTH_A_WORD: Duration = Duration::from_secs(1);
 
 /// What is known of a transfer at one moment.
 #[derive(Clone, Copy, Debug, Default)]
@@ -28,6 +31,8 @@ pub(super) struct Snapshot {
     pub(super) total: u64,
     /// Peers that take part.
     pub(super) peers: usize,
+    /// What has held it back; `None` before it has begun.
+    pub(super) account: Option<Account>,
 }
 
 /// The rate over the last seconds. Its samples are in the order of time, and no two are of the same moment.
@@ -77,8 +82,8 @@ impl<'a> Display<'a> {
     /// A display of a transfer that begins `now`.
     pub(super) fn new(screen: &'a Screen, now: Instant) -> Display<'a> {
         let bar = screen.is_watched().then(|| {
-            let style =
-                ProgressStyle::with_template("[{wide_bar}] {msg}").expect("the template is well formed");
+            let style = ProgressStyle::with_template("[{wide_bar}] {msg}\n{prefix}")
+                .expect("the template is well formed");
             screen.add(ProgressBar::new(1).with_style(style.progress_chars("=> ")))
         });
         Display { screen, meter: Meter::default(), bar, last_line: (now, 0) }
@@ -91,6 +96,7 @@ impl<'a> Display<'a> {
             bar.set_length(snapshot.total.max(1));
             bar.set_position(snapshot.done);
             bar.set_message(self.for_bar(snapshot));
+            bar.set_prefix(self.outlook(snapshot));
         } else if !self.screen.is_quiet() && self.is_line_due(now, percent(snapshot)) {
             self.last_line = (now, percent(snapshot));
             self.screen.hint(self.for_line(snapshot));
@@ -125,11 +131,41 @@ impl<'a> Display<'a> {
         )
     }
 
+    /// How long it will take in all at the present rate, and at best.
+    fn expected(&self, snapshot: Snapshot) -> Option<(Duration, AtBest)> {
+        let account = snapshot.account?;
+        let (rest, rate) = (snapshot.total.saturating_sub(snapshot.done), self.meter.rate());
+        let left = (rate > 0).then(|| Rate::new(rate).time_for(rest))?;
+        let (now, best) = (account.spent.total().saturating_add(left), account.at_best?);
+        // What was measured can be slower than what comes next.
+        Some((now, AtBest { time: best.time.min(now), ..best }))
+    }
+
+    /// The line below the bar.
+    fn outlook(&self, snapshot: Snapshot) -> String {
+        let waits_for = match snapshot.account.and_then(|account| account.waits_for) {
+            Some(Cause::Tracker) => "waiting for the tracker",
+            Some(Cause::Connecting) => "connecting",
+            Some(Cause::OwnDownlink) => "own downlink is full",
+            Some(Cause::Source) => "waiting for the source",
+            Some(Cause::Peers) => "waiting for peers",
+            Some(Cause::Storing) => "verifying and writing",
+            None => "",
+        };
+        match self.expected(snapshot) {
+            Some((now, best)) => format!("at best {}, now {} in all; {waits_for}", about(best), rounded(now)),
+            None => waits_for.to_owned(),
+        }
+    }
+
     fn for_line(&self, snapshot: Snapshot) -> String {
         let left = self.meter.time_for(snapshot.total.saturating_sub(snapshot.done));
         let left = left.map_or_else(String::new, |left| format!(", {} left", brief(left)));
+        let outlook = self.expected(snapshot).map_or_else(String::new, |(now, best)| {
+            format!("; {} in all, at best {}", rounded(now), about(best))
+        });
         format!(
-            "{}%, {} of {}, {}/s, {}{left}",
+            "{}%, {} of {}, {}/s, {}{left}{outlook}",
             percent(snapshot),
             size(snapshot.done),
             size(snapshot.total),
@@ -137,6 +173,43 @@ impl<'a> Display<'a> {
             peers(snapshot.peers),
         )
     }
+}
+
+/// The least time possible, with a word of caution where it was measured.
+fn about(best: AtBest) -> String {
+    format!("{}{}", if best.is_measured { "about " } else { "" }, rounded(best.time))
+}
+
+/// A duration to the nearest second, so that two that hardly differ look alike.
+fn rounded(duration: Duration) -> String {
+    brief(duration.saturating_add(Duration::from_millis(500)))
+}
+
+/// What came of a download, in a line for the least time possible and one for what held it back. What was over within a
+/// second isn't worth a word.
+pub(super) fn in_retrospect(account: &Account) -> Vec<String> {
+    let total = account.spent.total();
+    if total < WORTH_A_WORD {
+        return Vec::new();
+    }
+    let mut lines = Vec::new();
+    if let Some(AtBest { time, by, is_measured }) = account.at_best {
+        let ratio = total.as_secs_f64() / time.min(total).as_secs_f64().max(1e-9);
+        let time = measured(time.min(total));
+        let why = match is_measured {
+            true => format!("about {time}: {}, measured", by.name()),
+            false => format!("{time}: {}", by.name()),
+        };
+        lines.push(format!("{ratio:.2} × the least possible as far as known ({why})"));
+    }
+    lines.push(format!("held back by {}", percents(&account.spent)));
+    lines
+}
+
+/// `own downlink 93 %, source 6 %`.
+pub(super) fn percents(spent: &Spent) -> String {
+    let parts = spent.percents().into_iter().map(|(cause, n)| format!("{} {n} %", cause.name()));
+    parts.collect::<Vec<_>>().join(", ")
 }
 
 /// Whole percents; 100 only when all is there.
@@ -222,7 +295,7 @@ mod tests {
     fn a_bar_and_its_text_fit_80_columns() {
         let screen = Screen::new(true);
         let mut display = Display::new(&screen, at(0.0));
-        let snapshot = |done| Snapshot { done, total: 999_900_000_000, peers: 20 };
+        let snapshot = |done| Snapshot { done, total: 999_900_000_000, peers: 20, account: None };
         display.meter.note(at(0.0), 0);
         let widths = [999_900, 1_000_000, 120_300_000_000, 999_899_999_999].map(|done| {
             display.meter.note(at(done as f64 / 1e9 + 1.0), done);
@@ -231,7 +304,51 @@ mod tests {
         // Beside brackets, a space, and a bar that deserves the name.
         assert!(widths.iter().all(|width| *width <= 57 && *width == widths[0]), "{widths:?}");
         assert_eq!(percent(snapshot(999_899_999_999)), 99);
-        assert_eq!(percent(Snapshot { done: 0, total: 0, peers: 0 }), 0);
+        assert_eq!(percent(Snapshot::default()), 0);
+    }
+
+    fn account(at_best: Option<AtBest>) -> Account {
+        let mut spent = Spent::default();
+        spent.add(Cause::OwnDownlink, Duration::from_secs(60));
+        spent.add(Cause::Source, Duration::from_millis(2_100));
+        spent.add(Cause::Tracker, Duration::from_millis(200));
+        Account { spent, waits_for: Some(Cause::OwnDownlink), at_best }
+    }
+
+    #[test]
+    fn the_outlook_fits_below_a_bar_and_is_never_better_than_the_best() {
+        let screen = Screen::new(true);
+        let mut display = Display::new(&screen, at(0.0));
+        let best = |seconds, is_measured| {
+            Some(AtBest { time: Duration::from_secs(seconds), by: Cause::OwnDownlink, is_measured })
+        };
+        let snapshot =
+            |at_best| Snapshot { done: 500, total: 1_000, peers: 1, account: Some(account(at_best)) };
+        assert_eq!(display.outlook(snapshot(best(50, false))), "own downlink is full");
+        display.meter.note(at(0.0), 0);
+        display.meter.note(at(1.0), 500);
+        assert_eq!(display.outlook(snapshot(None)), "own downlink is full");
+        let shown = display.outlook(snapshot(best(50, false)));
+        assert_eq!(shown, "at best 50s, now 1m03s in all; own downlink is full");
+        let line = display.for_line(snapshot(best(99, true)));
+        assert!(line.ends_with("1s left; 1m03s in all, at best about 1m03s"), "{line}");
+        assert!(display.outlook(snapshot(best(99, true))).len() < 80);
+        assert_eq!(display.outlook(Snapshot::default()), "");
+    }
+
+    #[test]
+    fn what_is_over_is_told_in_two_lines_that_fit_80_columns() {
+        let told = AtBest { time: Duration::from_secs(58), by: Cause::OwnDownlink, is_measured: false };
+        let lines = in_retrospect(&account(Some(told)));
+        assert_eq!(lines[0], "1.07 × the least possible as far as known (58.0 s: own downlink)");
+        assert_eq!(lines[1], "held back by own downlink 96 %, source 4 %");
+        let seen = AtBest { time: Duration::from_secs(70), by: Cause::OwnDownlink, is_measured: true };
+        let lines = in_retrospect(&account(Some(seen)));
+        assert!(lines[0].starts_with("1.00 × ") && lines[0].contains("(about 62.3 s: own"), "{lines:?}");
+        assert!(lines[0].chars().count() <= 80, "{lines:?}");
+        assert_eq!(in_retrospect(&account(None)).len(), 1);
+        let short = Account { spent: Spent::default(), waits_for: None, at_best: Some(told) };
+        assert_eq!(in_retrospect(&short), [""; 0]);
     }
 
     #[test]

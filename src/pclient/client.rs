@@ -12,6 +12,7 @@ use std::sync::{Arc, mpsc};
 
 use parking_lot::Mutex;
 
+use super::account::Account;
 use super::manifest::Manifest;
 use super::node::{Config, Event, Node};
 use super::storage::{FileStorage, MemoryStorage, Storage};
@@ -20,6 +21,7 @@ use crate::driver::Driver;
 use crate::name::FileName;
 use crate::rand::Rng;
 use crate::time::Instant;
+use crate::units::Rate;
 use crate::{Error, Fid, Proxy, Result};
 
 /// A chunk of content that is copied in one go, B.
@@ -118,11 +120,12 @@ impl PClient {
         upload_rate: u64,
         download_rate: u64,
     ) -> Result<PClient> {
-        let proxy = match proxy {
-            Some(proxy) => proxy,
-            None => Proxy::new(upload_rate, download_rate, port)?,
+        let (proxy, limit) = match proxy {
+            // Its rates are its own, and not known here.
+            Some(proxy) => (proxy, Rate::UNLIMITED),
+            None => (Proxy::new(upload_rate, download_rate, port)?, Rate::new(download_rate)),
         };
-        PClient::with_config(tracker, proxy, Config::default())
+        PClient::with_config(tracker, proxy, Config { download_limit: limit, ..Config::default() })
     }
 
     /// A client on `proxy`, with every parameter chosen.
@@ -297,6 +300,13 @@ impl PClient {
     /// How far a file is; `None` if this client has nothing to do with it.
     pub fn progress(&self, fid: Fid) -> Option<Progress> {
         self.driver.call(move |node, _| node.progress(fid)).flatten()
+    }
+
+    /// What has held back the download of a file so far, or from its beginning to its end: the tracker, the own downlink,
+    /// the source, other peers, or the disk; and how long it had to take at least, as far as this client can know. `None`
+    /// if this client doesn't download it and never did.
+    pub fn account(&self, fid: Fid) -> Option<Account> {
+        self.driver.call(move |node, now| node.account(now, fid)).flatten()
     }
 
     fn check_open(&self) -> Result<()> {

@@ -152,6 +152,14 @@ impl Download {
         &self.have
     }
 
+    /// Which pieces have not arrived as a whole.
+    pub fn missing(&self) -> Bitfield {
+        let mut missing = Bitfield::full(&self.lengths);
+        missing.remove(&self.have);
+        self.storing.iter().for_each(|&piece| _ = missing.clear(piece));
+        missing
+    }
+
     /// Takes a newcomer into account.
     pub fn add_peer(&mut self, peers: &Peers) {
         self.refresh_origins(peers);

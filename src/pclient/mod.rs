@@ -10,9 +10,11 @@
 //! | the receiver's half: what to ask of whom | [`download`], [`picker`], [`rate`] |
 //! | the sender's half: whom to serve with what | [`upload`], `manifest_desk` |
 //! | pieces, their hashes, the proof of the size | [`pieces`], [`manifest`], [`manifest_fetch`], [`size_proof`] |
+//! | what held a download back | [`account`] |
 //! | where the bytes lie | [`storage`] |
 //! | what peers say to each other | [`message`] |
 
+pub mod account;
 pub mod availability;
 pub mod book;
 pub mod client;

@@ -10,6 +10,8 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::SocketAddr;
 use std::ops::Bound;
 
+use super::account::Account;
+use super::account::ledger::Intake;
 use super::book::AddressBook;
 use super::manifest::Manifest;
 use super::message::Message;
@@ -22,6 +24,7 @@ use crate::rand::Rng;
 use crate::rudp::{self, Class, Endpoint, Handle, Oneshot};
 use crate::time::{Duration, Instant};
 use crate::tracker::{Announcer, COMPLETE};
+use crate::units::Rate;
 use crate::{Error, Fid};
 
 /// Everything about a node that a user may want otherwise.
@@ -37,6 +40,9 @@ pub struct Config {
     pub stall_timeout: Duration,
     /// How long `cancel` and `close` wait for what has left already and for the tracker's answer.
     pub farewell_timeout: Duration,
+    /// The rate of this node's downlink as its owner knows it. Nothing is held to it here, that is the proxy's business:
+    /// it tells an [`Account`] when the downlink is full. Unlimited also means that it isn't known.
+    pub download_limit: Rate,
 }
 
 impl Default for Config {
@@ -47,6 +53,7 @@ impl Default for Config {
             tracker_timeout: Duration::from_secs(10),
             stall_timeout: Duration::from_secs(30),
             farewell_timeout: Duration::from_millis(800),
+            download_limit: Rate::UNLIMITED,
         }
     }
 }
@@ -132,6 +139,7 @@ pub struct Node {
     id: u64,
     rng: Rng,
     endpoint: Endpoint,
+    intake: Intake,
     announcer: Announcer,
     connections: BTreeMap<Handle, Connection>,
     members: BTreeMap<Fid, Membership>,
@@ -159,6 +167,7 @@ impl Node {
         Node {
             id: rng.u64(),
             endpoint: Endpoint::new(config.rudp.clone(), rng.fork()),
+            intake: Intake::new(config.download_limit),
             announcer: Announcer::new(tracker, rng.fork()),
             rng,
             config,
@@ -224,7 +233,9 @@ impl Node {
         }
         self.come_back(fid);
         let (number, rng) = (self.take_number(), self.rng.fork());
-        self.join(now, Swarm::fetch(number, fid, make_storage, rng, now), Role::LookingUp);
+        let mut swarm = Swarm::fetch(number, fid, make_storage, rng, now);
+        swarm.open_account(now, &self.intake);
+        self.join(now, swarm, Role::LookingUp);
         self.announcer.lookup(now, fid);
     }
 
@@ -312,6 +323,16 @@ impl Node {
         Some(self.members.get(&fid)?.swarm.progress())
     }
 
+    /// What has held back the download of a file up to `now`; `None` if this node doesn't download it and never did.
+    pub fn account(&self, now: Instant, fid: Fid) -> Option<Account> {
+        self.members.get(&fid)?.swarm.account(now, &self.intake)
+    }
+
+    /// The downlink has another rate from now on; see [`Config::download_limit`].
+    pub fn set_download_limit(&mut self, limit: Rate) {
+        self.intake.set_limit(limit);
+    }
+
     /// The swarm of a file.
     pub fn swarm(&self, fid: Fid) -> Option<&Swarm> {
         Some(&self.members.get(&fid)?.swarm)
@@ -336,6 +357,9 @@ impl Node {
         self.dial(now);
         self.pump(now);
         self.watch_expected();
+        for member in self.members.values_mut() {
+            member.swarm.keep_account(now, &self.intake, member.role == Role::LookingUp);
+        }
     }
 
     fn fail(&mut self, now: Instant, fid: Fid, error: Error) {
@@ -483,6 +507,7 @@ impl Connection {
 
 impl Machine for Node {
     fn handle_datagram(&mut self, now: Instant, from: SocketAddr, datagram: &[u8]) {
+        self.intake.on_datagram(datagram.len());
         if let Some(Oneshot { header, body }) = self.endpoint.handle_datagram(now, from, datagram) {
             self.announcer.handle_oneshot(now, from, header, body);
         }

@@ -5,11 +5,13 @@
 
 mod receive;
 mod serve;
+mod sight;
 
 use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
+use super::account::ledger::Ledger;
 use super::availability::Availability;
 use super::conduct::Conduct;
 use super::download::{Download, Peers};
@@ -103,6 +105,8 @@ pub struct Swarm {
     tick: Option<Instant>,
     haves: HaveSchedule,
     last_progress: Instant,
+    /// Where the time of a download goes; `None` for a source.
+    ledger: Option<Ledger>,
     /// Whether all that had to be written has been, for good.
     is_finished: bool,
     outbox: Vec<(Handle, Class, Vec<u8>)>,
@@ -154,6 +158,7 @@ impl Swarm {
             tick: None,
             haves: HaveSchedule::new(now),
             last_progress: now,
+            ledger: None,
             is_finished: false,
             outbox: Vec::new(),
             notices: Vec::new(),

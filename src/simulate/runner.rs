@@ -14,6 +14,7 @@ use super::bound::{Bound, Flow};
 use super::scenario::{Change, Group, LeaveBy, Noise, Role, Scenario};
 use super::storage::SharedStorage;
 use crate::Fid;
+use crate::pclient::account::Spent;
 use crate::pclient::manifest::Manifest;
 use crate::pclient::node::{Config, Node};
 use crate::pclient::storage::Storage;
@@ -76,6 +77,8 @@ pub struct ReceiverReport {
     pub received: f64,
     /// What it received of the content more than once, ÷ F.
     pub duplicates: f64,
+    /// What held it back, and how long each; `None` for one that has left or failed.
+    pub held_back: Option<Spent>,
     /// Why it isn't done: what it said, or that it left or ran out of time.
     pub failed: Option<String>,
 }
@@ -143,6 +146,8 @@ struct Cast {
     name: String,
     role: Role,
     link: LinkConfig,
+    /// What its disk takes for a piece.
+    disk: Duration,
     /// Its rates but for the noise.
     rates: (Rate, Rate),
     /// The noise, up and down.
@@ -263,6 +268,7 @@ impl Stage {
             name,
             role: group.role,
             link,
+            disk: group.disk.0,
             rates: (link.up, link.down),
             factors: (1.0, 1.0),
             join,
@@ -377,8 +383,11 @@ impl Stage {
     }
 
     fn join(&mut self, index: usize) {
-        let node = Node::new(Config::default(), self.tracker, self.world.fork_rng());
-        let actor = Actor::Peer(Box::new(Peer::new(node, Rc::clone(&self.news))));
+        // Each knows its own downlink, as one who set its limit does.
+        let config = Config { download_limit: self.cast[index].link.down, ..Config::default() };
+        let node = Node::new(config, self.tracker, self.world.fork_rng());
+        let peer = Peer::new(node, Rc::clone(&self.news), self.cast[index].disk);
+        let actor = Actor::Peer(Box::new(peer));
         let number = (index as u32 + (1 << 16)).to_be_bytes();
         let addr = SocketAddr::from(([10, number[1], number[2], number[3]], 7_000));
         let cast = &mut self.cast[index];
@@ -418,6 +427,7 @@ impl Stage {
         cast.flow.up.set(time, as_flow(up));
         cast.flow.down.set(time, as_flow(down));
         self.world.set_rates(id, up, down);
+        command(&mut self.world, id, |node, _| node.set_download_limit(down));
     }
 
     /// Seconds since the start; 0 before it.
@@ -501,6 +511,7 @@ impl Stage {
                 );
                 done_flows.push(&cast.flow);
             }
+            let account = peer.and_then(|peer| peer.node.account(self.world.now(), self.fid));
             let stats = cast.id.map(|id| self.world.stats(id)).unwrap_or_default();
             let duplicates = match cast.id {
                 Some(id) if !cast.has_left => duplicates(&self.world, id, self.fid),
@@ -514,6 +525,7 @@ impl Stage {
                 sent: copies(stats.bytes_sent),
                 received: copies(stats.bytes_received),
                 duplicates: copies(duplicates),
+                held_back: account.map(|account| account.spent),
                 failed,
             });
         }

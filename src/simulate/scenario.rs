@@ -113,6 +113,9 @@ pub struct Group {
     /// As [`Network::latency`], where it differs.
     #[serde(default)]
     pub latency: Option<Seconds>,
+    /// How long each piece takes to be verified and written, one after the other; no time unless told otherwise.
+    #[serde(default)]
+    pub disk: Seconds,
     /// When the first joins. Sources that join at 0 are known to the tracker by then.
     #[serde(default)]
     pub join: Seconds,

@@ -132,7 +132,9 @@ mod tests {
     fn every_model_and_size_is_drawn() {
         let found = |size, receivers| Found {
             scenario: Scenario { size, receivers, rate: 1_000_000, source_rate: 1_000_000, spread: 3 },
-            outcomes: Model::ALL.map(|model| (model, Outcome { first: 5.0, last: 8.0 })).to_vec(),
+            outcomes: Model::ALL
+                .map(|model| (model, Outcome { first: 5.0, last: 8.0, held_back: None }))
+                .to_vec(),
         };
         for all in [
             vec![found(6_000_000, 3), found(6_000_000, 10), found(9_000_000, 3), found(9_000_000, 10)],

@@ -5,6 +5,7 @@ use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 
+use swarmcast::pclient::account::Account;
 use swarmcast::sc_model::{Client, Server, relay};
 use swarmcast::time::{Clock, Instant};
 use swarmcast::{Error, Fid, PClient, Tracker};
@@ -46,6 +47,7 @@ fn swarm(scenario: &Scenario, path: &Path, content: &[u8]) -> Result<Outcome, Er
         true => Ok(()),
         false => Err(Error::Integrity(fid)),
     });
+    let accounts: Vec<Account> = receivers.iter().filter_map(|receiver| receiver.account(fid)).collect();
     // At once: each waits for the tracker's word.
     thread::scope(|scope| {
         for client in receivers.iter().chain([&source]) {
@@ -55,7 +57,7 @@ fn swarm(scenario: &Scenario, path: &Path, content: &[u8]) -> Result<Outcome, Er
     tracker.close();
     // Its own end; a failure would have shown in the race.
     let _ = serving.join();
-    outcome
+    Ok(outcome?.with_accounts(accounts))
 }
 
 fn server_client(scenario: &Scenario, root: &Path, content: &[u8]) -> Result<Outcome, Error> {

@@ -1,9 +1,10 @@
 //! What came of comparisons, in words for people and as JSON for programs. Nothing is measured here.
 
+use swarmcast::pclient::account::{Cause, Spent};
 use swarmcast::time::Duration;
 use swarmcast::units::ByteSize;
 
-use super::super::progress::measured;
+use super::super::progress::{measured, percents};
 use super::scenario::{Found, Model, Outcome};
 
 /// One scenario, a row for each model.
@@ -20,6 +21,7 @@ pub(super) fn table(found: &Found) -> String {
     let mut lines =
         vec![format!("{:<14} {:>9} {:>9} {:>9} {:>9}", "model", "last", "first", "ideal", "last/D")];
     lines.extend(outcomes.iter().map(row));
+    let sentences = lines.len();
     lines.push(format!("the least possible, D, is {}{}", time(shortest), speed_up(outcomes)));
     let copies = outcomes.len() * scenario.receivers as usize;
     lines.push(if copies == 1 {
@@ -27,8 +29,11 @@ pub(super) fn table(found: &Found) -> String {
     } else {
         format!("all {copies} copies are identical to the file")
     });
-    // A blank line before the last two, which are sentences.
-    lines.insert(lines.len() - 2, String::new());
+    // What it waited for is the swarm's to tell: the others have nothing to choose from.
+    lines.extend(outcomes.iter().filter_map(|(_, outcome)| {
+        Some(format!("what held the swarm back: {}", percents(&outcome.held_back?)))
+    }));
+    lines.insert(sentences, String::new());
     lines.join("\n")
 }
 
@@ -96,6 +101,7 @@ pub(super) fn for_programs(found: &[Found], simulated: bool) -> String {
                 ("first_seconds", outcome.first.to_string()),
                 ("ideal_seconds", scenario.ideal(model).to_string()),
                 ("last_by_d", (outcome.last / shortest).to_string()),
+                ("held_back_shares", outcome.held_back.map_or("null".to_owned(), |spent| shares(&spent))),
             ])
         };
         object(&[
@@ -109,6 +115,10 @@ pub(super) fn for_programs(found: &[Found], simulated: bool) -> String {
         ])
     };
     object(&[("simulated", simulated.to_string()), ("runs", array(found.iter().map(run)))])
+}
+
+fn shares(spent: &Spent) -> String {
+    object(&Cause::ALL.map(|cause| (cause.id(), spent.share(cause).to_string())))
 }
 
 fn object(fields: &[(&str, String)]) -> String {
@@ -128,9 +138,9 @@ mod tests {
     fn found(size: u64, receivers: u32) -> Found {
         let scenario = Scenario { size, receivers, rate: 1_000_000, source_rate: 1_000_000, spread: 2 };
         let outcomes = vec![
-            (Model::Swarm, Outcome { first: 6.3, last: 6.51 }),
-            (Model::Server, Outcome { first: 24.9, last: 26.04 }),
-            (Model::Relay, Outcome { first: 12.5, last: 19.53 }),
+            (Model::Swarm, Outcome { first: 6.3, last: 6.51, held_back: None }),
+            (Model::Server, Outcome { first: 24.9, last: 26.04, held_back: None }),
+            (Model::Relay, Outcome { first: 12.5, last: 19.53, held_back: None }),
         ];
         Found { scenario, outcomes }
     }

@@ -1,5 +1,6 @@
 //! What is compared: models, rates and sizes, what is possible at best, and what came of it. Nothing runs here.
 
+use swarmcast::pclient::account::{Account, Cause, Spent};
 use swarmcast::sc_model::relay;
 use swarmcast::units::{ByteSize, Rate};
 
@@ -59,16 +60,30 @@ pub(super) struct Scenario {
 pub(super) struct Outcome {
     pub(super) first: f64,
     pub(super) last: f64,
+    /// What held back the receivers of a swarm, all of them together.
+    pub(super) held_back: Option<Spent>,
 }
 
 impl Outcome {
     /// The outcome of receivers that were done at these times, s.
     pub(super) fn of(times: impl IntoIterator<Item = f64>) -> Outcome {
-        let none = Outcome { first: f64::INFINITY, last: 0.0 };
+        let none = Outcome { first: f64::INFINITY, last: 0.0, held_back: None };
         times.into_iter().fold(none, |outcome, time| Outcome {
             first: outcome.first.min(time),
             last: outcome.last.max(time),
+            held_back: None,
         })
+    }
+}
+
+impl Outcome {
+    /// The same, with the accounts of its receivers.
+    pub(super) fn with_accounts(self, accounts: impl IntoIterator<Item = Account>) -> Outcome {
+        let mut sum = Spent::default();
+        for account in accounts {
+            Cause::ALL.into_iter().for_each(|cause| sum.add(cause, account.spent.on(cause)));
+        }
+        Outcome { held_back: Some(sum), ..self }
     }
 }
 

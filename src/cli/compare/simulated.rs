@@ -11,6 +11,7 @@ use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use swarmcast::machine::{Job, Machine};
+use swarmcast::pclient::account::Account;
 use swarmcast::pclient::manifest::Manifest;
 use swarmcast::pclient::node::{Config, Event, Node};
 use swarmcast::pclient::storage::Storage;
@@ -58,9 +59,11 @@ pub(super) fn run(
             world.add_node(tracker_addr, Actor::new(machine), link(TRACKER_RATE, TRACKER_RATE));
             let manifest = Manifest::of(content);
             let fid = manifest.fid();
-            let new_node =
-                |world: &mut World<Actor>| Node::new(Config::default(), tracker_addr, world.fork_rng());
-            let node = Kind::Peer(Box::new(new_node(&mut world)));
+            let new_node = |world: &mut World<Actor>, rate| {
+                let config = Config { download_limit: Rate::new(rate), ..Config::default() };
+                Node::new(config, tracker_addr, world.fork_rng())
+            };
+            let node = Kind::Peer(Box::new(new_node(&mut world, 0)));
             let source = world.add_node(source_addr, Actor::new(node), source_link);
             let storage = Box::new(SharedStorage::full(Arc::clone(content)));
             world.with_node(source, |actor, now| {
@@ -74,7 +77,7 @@ pub(super) fn run(
                 scenario,
                 model,
                 world,
-                move |world| Kind::Peer(Box::new(new_node(world))),
+                move |world| Kind::Peer(Box::new(new_node(world, scenario.rate))),
                 move |kind, now| {
                     let content = Arc::clone(&content);
                     let make = move |size| {
@@ -165,7 +168,11 @@ fn race(
         }
         None => unreachable!("all are done"),
     });
-    Ok(Outcome::of(times.collect::<Result<Vec<f64>, Failure>>()?))
+    let outcome = Outcome::of(times.collect::<Result<Vec<f64>, Failure>>()?);
+    Ok(match model {
+        Model::Swarm => outcome.with_accounts(ids.iter().filter_map(|&id| world.node(id).account)),
+        Model::Server | Model::Relay => outcome,
+    })
 }
 
 fn link(up: u64, down: u64) -> LinkConfig {
@@ -192,11 +199,13 @@ enum Kind {
 struct Actor {
     kind: Kind,
     done: Option<Result<Instant, String>>,
+    /// What held it back, if it is a swarm's receiver that is done.
+    account: Option<Account>,
 }
 
 impl Actor {
     fn new(kind: Kind) -> Actor {
-        Actor { kind, done: None }
+        Actor { kind, done: None, account: None }
     }
 
     fn machine(&mut self) -> &mut dyn Machine {
@@ -217,7 +226,10 @@ impl Actor {
             Kind::Peer(node) => {
                 while let Some(event) = node.poll_event() {
                     match event {
-                        Event::Downloaded(_) => self.done = Some(Ok(now)),
+                        Event::Downloaded(fid) => {
+                            self.done = Some(Ok(now));
+                            self.account = node.account(now, fid);
+                        }
                         Event::Failed(_, failure) => self.done = Some(Err(format!("{failure:?}"))),
                         _ => {}
                     }

@@ -1,5 +1,6 @@
 //! What came of a simulated run, in words for people and as JSON for programs. Nothing is run here.
 
+use swarmcast::pclient::account::{Cause, Spent};
 use swarmcast::simulate::{ReceiverReport, Report, Scenario};
 use swarmcast::time::Duration;
 
@@ -16,8 +17,9 @@ pub(super) fn for_people(report: &Report) -> String {
     );
     let mut lines = vec![head];
     let mut rows: Vec<&ReceiverReport> = report.receivers.iter().collect();
+    let mut shown: Vec<(String, &ReceiverReport)> = Vec::new();
     if rows.len() <= MOST_ROWS {
-        lines.extend(rows.iter().map(|receiver| row(&receiver.name, receiver)));
+        shown.extend(rows.iter().map(|receiver| (receiver.name.clone(), *receiver)));
     } else {
         // Those that aren't done stand at the end.
         rows.sort_by(|a, b| a.done.unwrap_or(f64::MAX).total_cmp(&b.done.unwrap_or(f64::MAX)));
@@ -29,9 +31,10 @@ pub(super) fn for_people(report: &Report) -> String {
                 100 => "last".to_owned(),
                 _ => format!("{percent} % are done"),
             };
-            lines.push(row(&name, receiver));
+            shown.push((name, receiver));
         }
     }
+    lines.extend(shown.iter().map(|(name, receiver)| row(name, receiver)));
     for receiver in &report.receivers {
         if let Some(why) =
             receiver.failed.as_ref().filter(|_| !receiver.has_left()).filter(|_| lines.len() < 40)
@@ -50,7 +53,31 @@ pub(super) fn for_people(report: &Report) -> String {
     };
     let sent = report.source_copies;
     lines.push(format!("{outcome}; the sources sent {sent:.3} F; history {:016x}", report.trace_hash));
+    lines.extend(held_back(&shown));
     lines.join("\n")
+}
+
+/// What held each of `receivers` back, in percent of its time, as a table; nothing if nobody knows.
+fn held_back(receivers: &[(String, &ReceiverReport)]) -> Vec<String> {
+    let row = |(name, receiver): &(String, &ReceiverReport)| {
+        let spent = receiver.held_back?;
+        let cells = Cause::ALL.map(|cause| format!("{:>8.1} %", 100.0 * spent.share(cause)));
+        Some(format!("{name:<14}{}", cells.concat()))
+    };
+    let rows: Vec<String> = receivers.iter().filter_map(row).collect();
+    if rows.is_empty() {
+        return rows;
+    }
+    let heads = Cause::ALL.map(|cause| {
+        let head = match cause {
+            Cause::Connecting => "connect",
+            Cause::OwnDownlink => "downlink",
+            Cause::Storing => "disk",
+            cause => cause.name(),
+        };
+        format!("{head:>10}")
+    });
+    [String::new(), format!("{:<14}{}", "held back by", heads.concat())].into_iter().chain(rows).collect()
 }
 
 /// A receiver's line. What it sent, received and received twice is in copies of the file.
@@ -111,6 +138,7 @@ pub(super) fn for_programs(name: &str, scenario: &Scenario, report: &Report) -> 
             ("sent_copies", number(Some(receiver.sent))),
             ("received_copies", number(Some(receiver.received))),
             ("duplicate_copies", number(Some(receiver.duplicates))),
+            ("held_back_seconds", receiver.held_back.map_or("null".to_owned(), seconds_by_cause)),
             ("failed", receiver.failed.as_deref().map_or("null".to_owned(), string)),
         ])
     });
@@ -127,6 +155,10 @@ pub(super) fn for_programs(name: &str, scenario: &Scenario, report: &Report) -> 
         ("trace_hash", format!("\"{:016x}\"", report.trace_hash)),
         ("receivers", format!("[{}]", receivers.join(","))),
     ])
+}
+
+fn seconds_by_cause(spent: Spent) -> String {
+    object(&Cause::ALL.map(|cause| (cause.id(), number(Some(spent.on(cause).as_secs_f64())))))
 }
 
 fn object(fields: &[(&str, String)]) -> String {

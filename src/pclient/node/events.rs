@@ -249,6 +249,7 @@ impl Node {
             Notice::Complete => {
                 if let Some(member) = self.members.get_mut(&fid) {
                     member.role = Role::Sharing;
+                    member.swarm.close_account(now, &self.intake);
                     self.announcer.announce(now, fid, None, member.swarm.size().unwrap_or(0), COMPLETE, 0);
                 }
                 self.events.push_back(Event::Downloaded(fid));
