@@ -129,10 +129,15 @@ impl Lab {
 
     /// Adds a peer that does nothing yet.
     pub(crate) fn add(&mut self, rates: Rates) -> NodeId {
+        self.add_linked(link(rates, Lab::LATENCY))
+    }
+
+    /// As [`add`](Lab::add), with all of its link.
+    pub(crate) fn add_linked(&mut self, link: LinkConfig) -> NodeId {
         self.peers += 1;
         let addr = SocketAddr::from(([10, 0, 1, self.peers], 7000));
         let peer = self.new_peer();
-        self.world.add_node(addr, Actor::Peer(peer), link(rates, Lab::LATENCY))
+        self.world.add_node(addr, Actor::Peer(peer), link)
     }
 
     fn new_peer(&mut self) -> Box<Peer> {

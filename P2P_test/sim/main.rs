@@ -6,6 +6,7 @@ mod churn;
 mod faults;
 mod lab;
 mod movers;
+mod noisy;
 mod scenarios;
 mod speed;
 mod transport;

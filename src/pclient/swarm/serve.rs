@@ -171,6 +171,9 @@ impl Swarm {
         // A lone source needn't hurry to know what it has sent itself; of several, one must not send what another has.
         let lone = sources.next().filter(|_| sources.next().is_none());
         self.haves.set_lone_source(lone.map(|peer| peer.source.meter.rate(now)));
+        if lone.is_none() && self.peers.values().all(|peer| peer.began_complete) {
+            self.haves.spare_sources();
+        }
         self.haves.schedule(self.peers.len(), self.sending.rate(now), is_busy);
     }
 
