@@ -4,6 +4,7 @@
 
 mod churn;
 mod faults;
+mod files;
 mod lab;
 mod movers;
 mod noisy;

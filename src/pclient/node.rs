@@ -5,10 +5,12 @@
 
 mod deadlines;
 mod events;
+mod turns;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::SocketAddr;
 
+use self::turns::Turns;
 use super::book::AddressBook;
 use super::manifest::Manifest;
 use super::message::Message;
@@ -136,7 +138,7 @@ pub struct Node {
     members: BTreeMap<Fid, Membership>,
     next_number: u32,
     /// Files take turns at the uplink.
-    turn: Option<Fid>,
+    turns: Turns,
     farewells: BTreeMap<Fid, Farewell>,
     /// Until when this node waits for the tracker to hear that it leaves.
     leaving: Option<Instant>,
@@ -157,7 +159,7 @@ impl Node {
             connections: BTreeMap::new(),
             members: BTreeMap::new(),
             next_number: 0,
-            turn: None,
+            turns: Turns::default(),
             farewells: BTreeMap::new(),
             leaving: None,
             has_left: false,
@@ -256,6 +258,7 @@ impl Node {
     fn withdraw(&mut self, now: Instant, fid: Fid) -> bool {
         let Some(member) = self.members.remove(&fid) else { return false };
         member.swarm.abandon();
+        self.turns.forget(&fid);
         let tag = member.swarm.number();
         self.connections.values_mut().for_each(|connection| {
             connection.opened.remove(&fid);
@@ -319,7 +322,10 @@ impl Node {
             }
         }
         self.dial(now);
-        self.pump(now);
+        // Of several files, the connections that got a block early would share the uplink, instead of the files.
+        if self.wanted_files().len() == 1 {
+            self.pump(now);
+        }
         self.watch_expected();
     }
 
@@ -364,29 +370,34 @@ impl Node {
         }
     }
 
-    /// Sends content while the windows have room, the files taking turns. False if there was nothing to send.
+    /// Queues content while the windows have room, the files taking turns. False if there was nothing to send.
     fn pump(&mut self, now: Instant) -> bool {
-        let mut any = false;
-        let fids: Vec<Fid> = self.members.keys().copied().collect();
-        let start = fids.iter().position(|&fid| Some(fid) > self.turn).unwrap_or(0);
-        let mut idle = 0;
-        for &fid in fids[start..].iter().chain(&fids[..start]).cycle() {
-            if idle == fids.len() {
-                break;
-            }
+        let (mut any, mut wanted) = (false, self.wanted_files());
+        let is_alone = wanted.len() == 1;
+        while let Some(&fid) = wanted.first() {
             let Some(member) = self.members.get_mut(&fid) else { break };
             let endpoint = &self.endpoint;
             match member.swarm.next_block(now, |key| endpoint.wants_bulk(key, MAX_BLOCK_MESSAGE)) {
                 Some((to, block)) => {
+                    self.turns.charge(fid, block.len());
                     self.endpoint.send(to, Class::Bulk, member.swarm.number(), block);
-                    self.turn = Some(fid);
                     any = true;
-                    idle = 0;
+                    // Only when it has left is it known whose turn it is, and whether there is room at all.
+                    if !is_alone {
+                        break;
+                    }
                 }
-                None => idle += 1,
+                // The windows have no room for it, however much or little others send.
+                None => _ = wanted.remove(0),
             }
         }
         self.collect_notices(now) || any
+    }
+
+    /// The files that somebody wants something of, those that had least of the uplink first.
+    fn wanted_files(&self) -> Vec<Fid> {
+        let wanted = self.members.iter().filter(|(_, member)| member.swarm.is_wanted());
+        self.turns.order(wanted.map(|(&fid, _)| fid))
     }
 
     /// Has connections watched whose peers owe us something.

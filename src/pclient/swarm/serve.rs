@@ -103,6 +103,11 @@ impl Swarm {
         self.download.as_ref().is_none_or(|download| download.have().get(piece))
     }
 
+    /// Whether anybody waits for content or the manifest.
+    pub fn is_wanted(&self) -> bool {
+        self.peers.values().any(|peer| peer.queue.is_waiting() || peer.wants_manifest.is_some())
+    }
+
     /// The next block, or part of the manifest, to send, with its receiver, given to whom one `may_go` at once.
     pub fn next_block(&mut self, now: Instant, may_go: impl Fn(Handle) -> bool) -> Option<(Handle, Vec<u8>)> {
         // Whoever began with the whole file is a source; a receiver that is done goes on relaying.
@@ -165,8 +170,7 @@ impl Swarm {
     }
 
     pub(super) fn schedule_haves(&mut self, now: Instant) {
-        let is_busy =
-            self.peers.values().any(|peer| !peer.queue.wanted.is_empty() || peer.queue.serving.is_some());
+        let is_busy = self.peers.values().any(|peer| peer.queue.is_waiting());
         let mut sources = self.peers.values().filter(|peer| peer.began_complete);
         // A lone source needn't hurry to know what it has sent itself; of several, one must not send what another has.
         let lone = sources.next().filter(|_| sources.next().is_none());
