@@ -5,11 +5,13 @@
 
 mod deadlines;
 mod events;
+mod exchange;
 mod turns;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::SocketAddr;
 
+use self::exchange::Exchange;
 use self::turns::Turns;
 use super::book::AddressBook;
 use super::manifest::Manifest;
@@ -87,6 +89,8 @@ struct Connection {
     channels: BTreeMap<u64, Fid>,
     /// Messages of channels that have not been opened yet, in the order of their arrival.
     early: Vec<(u64, Vec<u8>)>,
+    /// When it last said anything.
+    heard: Instant,
     /// The files that this side has introduced.
     opened: BTreeSet<Fid>,
     keeps_alive: bool,
@@ -101,6 +105,7 @@ struct Membership {
     is_listed: bool,
     /// When the tracker was last asked for holders.
     asked_around: Instant,
+    exchange: Exchange,
     began: Instant,
 }
 
@@ -233,6 +238,7 @@ impl Node {
             role,
             is_listed: false,
             asked_around: now,
+            exchange: Exchange::new(now),
             began: now,
         };
         self.members.insert(fid, member);
@@ -364,7 +370,7 @@ impl Node {
                     continue;
                 }
                 let key = self.endpoint.connect(now, addr);
-                self.connections.insert(key, Connection::new(addr, false));
+                self.connections.insert(key, Connection::new(now, addr, false));
                 room -= 1;
             }
         }
@@ -419,7 +425,7 @@ fn say(endpoint: &mut Endpoint, to: Handle, message: &Message<'_>) {
 }
 
 impl Connection {
-    fn new(remote: SocketAddr, inbound: bool) -> Connection {
+    fn new(now: Instant, remote: SocketAddr, inbound: bool) -> Connection {
         Connection {
             remote,
             inbound,
@@ -427,6 +433,7 @@ impl Connection {
             node: None,
             channels: BTreeMap::new(),
             early: Vec::new(),
+            heard: now,
             opened: BTreeSet::new(),
             keeps_alive: false,
         }
