@@ -12,8 +12,7 @@ const FIRST_RETRY: Duration = Duration::from_millis(500);
 const MAX_RETRY: Duration = Duration::from_secs(15);
 /// An address that failed this often in a row is forgotten, until somebody names it again.
 const MAX_FAILURES: u32 = 6;
-/// Addresses that one peer has named and that nobody has been reached at yet: at most so many are kept, and a peer that
-/// has named so many where nobody was reached is not believed any more.
+/// Addresses that one peer has named and where nobody who takes part has been found: so many are tried, ever.
 const MAX_TOLD: usize = 8;
 /// Most addresses kept for one file.
 const MAX_ADDRESSES: usize = 500;
@@ -22,7 +21,7 @@ const MAX_ADDRESSES: usize = 500;
 struct Candidate {
     failures: u32,
     not_before: Instant,
-    /// The peer that named it, until somebody has been reached there.
+    /// The peer that named it, until somebody who takes part has been found there.
     told_by: Option<SocketAddr>,
 }
 
@@ -30,7 +29,7 @@ struct Candidate {
 #[derive(Debug, Default)]
 pub struct AddressBook {
     candidates: BTreeMap<SocketAddr, Candidate>,
-    /// In how many cases what a peer named led nowhere.
+    /// How many of the addresses that a peer named led nowhere.
     vain: BTreeMap<SocketAddr, usize>,
 }
 
@@ -38,22 +37,20 @@ impl AddressBook {
     /// The tracker says that `addr` holds the file.
     pub fn add(&mut self, addr: SocketAddr, now: Instant) {
         self.enter(addr, None, now);
-        if let Some(candidate) = self.candidates.get_mut(&addr) {
-            candidate.told_by = None;
-        }
+        self.proved(addr);
     }
 
     /// The peer `teller` says so: that counts for less.
     pub fn add_told(&mut self, addr: SocketAddr, teller: SocketAddr, now: Instant) {
-        let unproved = self.candidates.values().filter(|candidate| candidate.told_by == Some(teller)).count();
-        if unproved < MAX_TOLD && self.trusts(teller) {
+        if self.trusts(teller) {
             self.enter(addr, Some(teller), now);
         }
     }
 
-    /// Whether it makes sense to ask a peer for addresses.
+    /// Whether a peer may name another address.
     pub fn trusts(&self, teller: SocketAddr) -> bool {
-        self.vain.get(&teller).is_none_or(|&vain| vain < MAX_TOLD)
+        let open = self.candidates.values().filter(|candidate| candidate.told_by == Some(teller)).count();
+        open + self.vain.get(&teller).copied().unwrap_or(0) < MAX_TOLD
     }
 
     fn enter(&mut self, addr: SocketAddr, told_by: Option<SocketAddr>, now: Instant) {
@@ -72,10 +69,8 @@ impl AddressBook {
     pub fn failed(&mut self, addr: SocketAddr, now: Instant) {
         let Some(candidate) = self.candidates.get_mut(&addr) else { return };
         candidate.failures += 1;
-        if let Some(teller) = candidate.told_by {
-            *self.vain.entry(teller).or_default() += 1;
-            self.candidates.remove(&addr);
-            return;
+        if candidate.told_by.is_some() {
+            return self.refused(addr);
         }
         let wait = (FIRST_RETRY * (1 << (candidate.failures - 1).min(10))).min(MAX_RETRY);
         candidate.not_before = candidate.not_before.max(now + wait);
@@ -95,9 +90,20 @@ impl AddressBook {
     pub fn succeeded(&mut self, addr: SocketAddr) {
         if let Some(candidate) = self.candidates.get_mut(&addr) {
             candidate.failures = 0;
-            if let Some(vain) = candidate.told_by.take().and_then(|teller| self.vain.get_mut(&teller)) {
-                *vain = vain.saturating_sub(1);
-            }
+        }
+    }
+
+    /// Somebody who takes part is at `addr`: it counts as if the tracker had named it.
+    pub fn proved(&mut self, addr: SocketAddr) {
+        if let Some(candidate) = self.candidates.get_mut(&addr) {
+            candidate.told_by = None;
+        }
+    }
+
+    /// Nobody who takes part is at `addr`.
+    pub fn refused(&mut self, addr: SocketAddr) {
+        if let Some(teller) = self.candidates.remove(&addr).and_then(|candidate| candidate.told_by) {
+            *self.vain.entry(teller).or_default() += 1;
         }
     }
 
@@ -145,13 +151,14 @@ mod tests {
         let tried: Vec<SocketAddr> = book.due(now).collect();
         assert_eq!(tried, addrs[..MAX_TOLD]);
         book.add_told(addrs[20], honest, now);
-        book.succeeded(addrs[20]);
-        tried.iter().for_each(|&addr| book.failed(addr, now));
+        book.proved(addrs[20]);
+        tried[1..].iter().for_each(|&addr| book.failed(addr, now));
+        book.refused(tried[0]);
         assert!(book.trusts(honest) && !book.trusts(liar));
         addrs.iter().for_each(|&addr| book.add_told(addr, liar, now));
         assert_eq!(book.due(now).collect::<Vec<_>>(), [addrs[20]]);
         book.failed(addrs[20], now);
-        assert_eq!(book.len(), 1, "somebody was reached there");
+        assert_eq!(book.len(), 1, "somebody took part there");
     }
 
     #[test]

@@ -85,7 +85,7 @@ impl Node {
                 let remote = connection.remote;
                 connection.opened.remove(&fid);
                 if let Some(member) = self.members.get_mut(&fid) {
-                    member.book.remove(remote);
+                    member.book.refused(remote);
                     member.swarm.remove_peer(now, key);
                 }
             }
@@ -145,6 +145,8 @@ impl Node {
         }
         let early = connection.take_early(channel);
         member.swarm.on_open(now, key, connection.remote, channel, has_manifest, is_complete);
+        member.book.proved(connection.remote);
+        member.exchange.on_peers(member.swarm.peers().len());
         for message in early {
             if let Ok(message) = Message::decode(&message) {
                 self.on_message(now, key, &message, &[]);

@@ -1,8 +1,8 @@
 //! Peer exchange: who is short of neighbours asks one that it has for others, so that a swarm goes on without a tracker.
 //!
 //! Nobody is told of anybody unasked, and only peers that the teller itself is connected to are named, never hearsay. What is
-//! heard is a candidate to dial, no more: a handful from each teller, given up after one attempt each, and a teller whose
-//! names lead nowhere is not asked again. A swarm in which everybody is connected to everybody says nothing.
+//! heard is a candidate to dial, no more: given up after one attempt, and a teller of whose names a handful lead nowhere is
+//! not asked again. A swarm in which everybody is connected to everybody says nothing.
 
 use std::net::SocketAddr;
 
@@ -12,8 +12,9 @@ use crate::pclient::message::{MAX_PEERS, Message};
 use crate::rudp::Handle;
 use crate::time::{Duration, Instant};
 
-/// Between two questions about one file.
-const ASK_GAP: Duration = Duration::from_secs(5);
+/// Between two questions about one file; twice as long each time that nobody has come of it.
+const ASK_GAP_MIN: Duration = Duration::from_secs(5);
+const ASK_GAP_MAX: Duration = Duration::from_secs(60);
 /// Answers about one file take at most this share of what is sent of it, within these gaps.
 const SHARE: f64 = 0.005;
 const TELL_GAP_MIN: Duration = Duration::from_millis(500);
@@ -26,9 +27,12 @@ const RECENT: Duration = Duration::from_secs(60);
 /// When to ask and when to answer, for one file.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Exchange {
-    /// How many took part when the tracker last said so, this node included.
-    total: u32,
+    /// How many take part, this node included: as the tracker last said, or as many as there have been since.
+    known: usize,
     ask_at: Instant,
+    gap: Duration,
+    /// How many neighbours there were when somebody was last asked.
+    peers_before: usize,
     /// Who was asked and has not answered.
     asked: Option<Handle>,
     tell_at: Instant,
@@ -36,22 +40,30 @@ pub(super) struct Exchange {
 
 impl Exchange {
     pub(super) fn new(now: Instant) -> Exchange {
-        Exchange { total: 0, ask_at: now + ASK_GAP, asked: None, tell_at: now }
+        let (ask_at, gap) = (now + ASK_GAP_MIN, ASK_GAP_MIN);
+        Exchange { known: 0, ask_at, gap, peers_before: 0, asked: None, tell_at: now }
     }
 
     /// The tracker says how many take part.
     pub(super) fn on_total(&mut self, total: u32) {
-        self.total = total;
+        self.known = total as usize;
+    }
+
+    /// There are `peers` neighbours, one of them new.
+    pub(super) fn on_peers(&mut self, peers: usize) {
+        self.known = self.known.max(peers + 1);
     }
 
     /// When to ask, with `peers` neighbours of the `wanted`; `None` if there is no need or nobody else to be known.
     pub(super) fn due(&self, peers: usize, wanted: usize) -> Option<Instant> {
-        (peers > 0 && peers < wanted && peers + 1 < self.total as usize).then_some(self.ask_at)
+        (peers > 0 && peers < wanted && peers + 1 < self.known).then_some(self.ask_at)
     }
 
-    /// Asks `whom`, or nobody this time.
-    fn ask(&mut self, now: Instant, whom: Option<Handle>) {
-        self.ask_at = now + ASK_GAP;
+    /// Asks `whom`, one of `peers` neighbours, or nobody this time.
+    fn ask(&mut self, now: Instant, peers: usize, whom: Option<Handle>) {
+        self.gap = if peers > self.peers_before { ASK_GAP_MIN } else { (self.gap * 2).min(ASK_GAP_MAX) };
+        self.peers_before = peers;
+        self.ask_at = now + self.gap;
         self.asked = whom;
     }
 
@@ -85,7 +97,7 @@ impl Node {
             let trusted = peers.iter().filter(|(_, peer)| !has_candidates && member.book.trusts(peer.remote));
             let trusted: Vec<Handle> = trusted.map(|(&key, _)| key).collect();
             let whom = (!trusted.is_empty()).then(|| trusted[self.rng.index(trusted.len())]);
-            member.exchange.ask(now, whom);
+            member.exchange.ask(now, peers.len(), whom);
             if let Some(whom) = whom {
                 say(&mut self.endpoint, whom, &Message::AskPeers { channel: member.swarm.number().into() });
             }
@@ -149,15 +161,19 @@ mod tests {
         for (peers, wanted, due) in [(4, 20, None), (3, 20, Some(at(5_000))), (3, 3, None), (0, 20, None)] {
             assert_eq!(exchange.due(peers, wanted), due, "{peers} of {wanted}");
         }
-        exchange.ask(at(6_000), None);
-        assert_eq!(exchange.due(3, 20), Some(at(11_000)));
+        exchange.on_peers(7);
+        assert_eq!(exchange.due(6, 20), Some(at(5_000)), "there has been one more");
+        for (peers, asked, due) in [(6, 6, 11), (6, 11, 21), (7, 21, 26), (6, 30, 40), (5, 40, 60)] {
+            exchange.ask(at(asked * 1_000), peers, None);
+            assert_eq!(exchange.due(3, 20), Some(at(due * 1_000)), "asked at {asked} s");
+        }
     }
 
     #[test]
     fn only_who_was_asked_is_heard_and_only_once() {
         let [asked, other] = [1, 2].map(Handle::for_test);
         let mut exchange = Exchange::new(at(0));
-        exchange.ask(at(0), Some(asked));
+        exchange.ask(at(0), 1, Some(asked));
         assert!(!exchange.accept(other));
         assert!(exchange.accept(asked));
         assert!(!exchange.accept(asked));
