@@ -14,10 +14,13 @@ use swarmcast::time::{Duration, Instant};
 use swarmcast::tracker::{Limits, Server};
 use swarmcast::units::Rate;
 
+use crate::exchange::Liar;
+
 /// Who takes part in a world.
 pub(crate) enum Actor {
     Tracker(Box<Server>),
     Peer(Box<Peer>),
+    Liar(Box<Liar>),
 }
 
 /// A node, and what it told its owner.
@@ -38,6 +41,7 @@ impl Machine for Actor {
     fn handle_datagram(&mut self, now: Instant, from: SocketAddr, datagram: &[u8]) {
         match self {
             Actor::Tracker(server) => server.handle_datagram(now, from, datagram),
+            Actor::Liar(liar) => liar.handle_datagram(now, from, datagram),
             Actor::Peer(peer) => {
                 peer.node.handle_datagram(now, from, datagram);
                 peer.collect(now);
@@ -48,6 +52,7 @@ impl Machine for Actor {
     fn handle_timeout(&mut self, now: Instant) {
         match self {
             Actor::Tracker(server) => server.handle_timeout(now),
+            Actor::Liar(liar) => liar.handle_timeout(now),
             Actor::Peer(peer) => {
                 peer.node.handle_timeout(now);
                 peer.collect(now);
@@ -58,6 +63,7 @@ impl Machine for Actor {
     fn poll_transmit(&mut self, now: Instant, buf: &mut Vec<u8>) -> Option<SocketAddr> {
         match self {
             Actor::Tracker(server) => server.poll_transmit(now, buf),
+            Actor::Liar(liar) => liar.poll_transmit(now, buf),
             Actor::Peer(peer) => {
                 let to = peer.node.poll_transmit(now, buf);
                 peer.collect(now);
@@ -69,6 +75,7 @@ impl Machine for Actor {
     fn poll_timeout(&self) -> Option<(Instant, &'static str)> {
         match self {
             Actor::Tracker(server) => server.poll_timeout(),
+            Actor::Liar(liar) => liar.poll_timeout(),
             Actor::Peer(peer) => peer.node.poll_timeout(),
         }
     }
@@ -129,10 +136,15 @@ impl Lab {
 
     /// Adds a peer that does nothing yet.
     pub(crate) fn add(&mut self, rates: Rates) -> NodeId {
+        self.add_linked(link(rates, Lab::LATENCY))
+    }
+
+    /// As [`add`](Lab::add), with all of its link.
+    pub(crate) fn add_linked(&mut self, link: LinkConfig) -> NodeId {
         self.peers += 1;
         let addr = SocketAddr::from(([10, 0, 1, self.peers], 7000));
         let peer = self.new_peer();
-        self.world.add_node(addr, Actor::Peer(peer), link(rates, Lab::LATENCY))
+        self.world.add_node(addr, Actor::Peer(peer), link)
     }
 
     fn new_peer(&mut self) -> Box<Peer> {
@@ -178,6 +190,11 @@ impl Lab {
             peer.collect(now);
             result
         })
+    }
+
+    /// The tracker's node.
+    pub(crate) fn tracker_id(&self) -> NodeId {
+        self.world.node_ids().next().expect("the tracker was the first")
     }
 
     pub(crate) fn peer(&self, id: NodeId) -> &Peer {

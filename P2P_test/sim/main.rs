@@ -3,10 +3,13 @@
 //! Simulated time is exact, whatever the machine is busy with; a failing seed prints the command that replays it.
 
 mod churn;
+mod exchange;
 mod faults;
+mod files;
 mod held_back;
 mod lab;
 mod movers;
+mod noisy;
 mod scenarios;
 mod speed;
 mod transport;

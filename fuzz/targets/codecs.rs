@@ -277,6 +277,8 @@ pub(crate) fn message_seeds() -> Vec<Vec<u8>> {
         Message::Cancel { channel: 1, id: 2 },
         Message::Reject { channel: 1, id: 2 },
         Message::Block { channel: 1, id: 2, piece: 3, block: 4, data: b"content" },
+        Message::AskPeers { channel: 1 },
+        Message::Peers { channel: 1, peers: vec![([10, 0, 0, 1], 7).into(), ([1; 8], 7).into()] },
         Message::AskManifest { channel: 1, first: None },
     ];
     messages.iter().map(Message::encode).collect()

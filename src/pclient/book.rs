@@ -12,6 +12,8 @@ const FIRST_RETRY: Duration = Duration::from_millis(500);
 const MAX_RETRY: Duration = Duration::from_secs(15);
 /// An address that failed this often in a row is forgotten, until somebody names it again.
 const MAX_FAILURES: u32 = 6;
+/// Addresses that one peer has named and where nobody who takes part has been found: so many are tried, ever.
+const MAX_TOLD: usize = 8;
 /// Most addresses kept for one file.
 const MAX_ADDRESSES: usize = 500;
 
@@ -19,19 +21,42 @@ const MAX_ADDRESSES: usize = 500;
 struct Candidate {
     failures: u32,
     not_before: Instant,
+    /// The peer that named it, until somebody who takes part has been found there.
+    told_by: Option<SocketAddr>,
 }
 
 /// Where to look for one file.
 #[derive(Debug, Default)]
 pub struct AddressBook {
     candidates: BTreeMap<SocketAddr, Candidate>,
+    /// How many of the addresses that a peer named led nowhere.
+    vain: BTreeMap<SocketAddr, usize>,
 }
 
 impl AddressBook {
-    /// Somebody says that `addr` holds the file.
+    /// The tracker says that `addr` holds the file.
     pub fn add(&mut self, addr: SocketAddr, now: Instant) {
+        self.enter(addr, None, now);
+        self.proved(addr);
+    }
+
+    /// The peer `teller` says so: that counts for less.
+    pub fn add_told(&mut self, addr: SocketAddr, teller: SocketAddr, now: Instant) {
+        if self.trusts(teller) {
+            self.enter(addr, Some(teller), now);
+        }
+    }
+
+    /// Whether a peer may name another address.
+    pub fn trusts(&self, teller: SocketAddr) -> bool {
+        let open = self.candidates.values().filter(|candidate| candidate.told_by == Some(teller)).count();
+        open + self.vain.get(&teller).copied().unwrap_or(0) < MAX_TOLD
+    }
+
+    fn enter(&mut self, addr: SocketAddr, told_by: Option<SocketAddr>, now: Instant) {
         if self.candidates.len() < MAX_ADDRESSES {
-            self.candidates.entry(addr).or_insert(Candidate { failures: 0, not_before: now });
+            let candidate = Candidate { failures: 0, not_before: now, told_by };
+            self.candidates.entry(addr).or_insert(candidate);
         }
     }
 
@@ -44,6 +69,9 @@ impl AddressBook {
     pub fn failed(&mut self, addr: SocketAddr, now: Instant) {
         let Some(candidate) = self.candidates.get_mut(&addr) else { return };
         candidate.failures += 1;
+        if candidate.told_by.is_some() {
+            return self.refused(addr);
+        }
         let wait = (FIRST_RETRY * (1 << (candidate.failures - 1).min(10))).min(MAX_RETRY);
         candidate.not_before = candidate.not_before.max(now + wait);
         if candidate.failures >= MAX_FAILURES {
@@ -62,6 +90,20 @@ impl AddressBook {
     pub fn succeeded(&mut self, addr: SocketAddr) {
         if let Some(candidate) = self.candidates.get_mut(&addr) {
             candidate.failures = 0;
+        }
+    }
+
+    /// Somebody who takes part is at `addr`: it counts as if the tracker had named it.
+    pub fn proved(&mut self, addr: SocketAddr) {
+        if let Some(candidate) = self.candidates.get_mut(&addr) {
+            candidate.told_by = None;
+        }
+    }
+
+    /// Nobody who takes part is at `addr`.
+    pub fn refused(&mut self, addr: SocketAddr) {
+        if let Some(teller) = self.candidates.remove(&addr).and_then(|candidate| candidate.told_by) {
+            *self.vain.entry(teller).or_default() += 1;
         }
     }
 
@@ -97,6 +139,27 @@ impl AddressBook {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_a_peer_names_is_tried_once_and_a_liar_is_found_out() {
+        let (now, mut book) = (Instant::ORIGIN, AddressBook::default());
+        let [liar, honest]: [SocketAddr; 2] = ["10.0.0.1:1", "10.0.0.2:1"].map(|addr| addr.parse().unwrap());
+        let addrs: Vec<SocketAddr> = (0..1_000u16).map(|n| ([10, 1, 0, 0], n + 1).into()).collect();
+        for &addr in &addrs {
+            book.add_told(addr, liar, now);
+        }
+        let tried: Vec<SocketAddr> = book.due(now).collect();
+        assert_eq!(tried, addrs[..MAX_TOLD]);
+        book.add_told(addrs[20], honest, now);
+        book.proved(addrs[20]);
+        tried[1..].iter().for_each(|&addr| book.failed(addr, now));
+        book.refused(tried[0]);
+        assert!(book.trusts(honest) && !book.trusts(liar));
+        addrs.iter().for_each(|&addr| book.add_told(addr, liar, now));
+        assert_eq!(book.due(now).collect::<Vec<_>>(), [addrs[20]]);
+        book.failed(addrs[20], now);
+        assert_eq!(book.len(), 1, "somebody took part there");
+    }
 
     #[test]
     fn failures_space_the_attempts_and_end_them() {

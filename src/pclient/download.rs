@@ -253,7 +253,7 @@ impl Download {
         key: Handle,
         room: u64,
     ) -> Option<Ask> {
-        let own = self.place_among_origins(key)?;
+        let own = self.place_among_origins(key).filter(|_| self.lets_origins_choose(peers))?;
         let source = &peers[&key].source;
         if source.refusals >= MAX_REFUSALS || now < source.credit_pause {
             return None;
@@ -295,6 +295,12 @@ impl Download {
         })
     }
 
+    /// Whether choosing is better left to the origins: they alone know what fellow receivers get. A receiver that has
+    /// none does better itself, for several origins don't know of each other what they choose.
+    fn lets_origins_choose(&self, peers: &Peers) -> bool {
+        self.origins.len() == 1 || peers.len() > self.origins.len()
+    }
+
     /// Its class is that of the same place; `None` for other peers.
     fn place_among_origins(&self, key: Handle) -> Option<usize> {
         self.origins.iter().position(|&origin| origin == key)
@@ -316,7 +322,7 @@ impl Download {
         }
         let mut wanted = self.untouched.clone();
         wanted.keep(offered);
-        if let Some(place) = self.place_among_origins(key) {
+        if let Some(place) = self.place_among_origins(key).filter(|_| self.lets_origins_choose(peers)) {
             if peer.source.refusals < MAX_REFUSALS && self.has_unspread(availability, place) {
                 return None;
             }

@@ -65,6 +65,11 @@ impl HaveSchedule {
         self.interval_source = affordable.clamp(*INTERVAL_SOURCE.start(), *INTERVAL_SOURCE.end());
     }
 
+    /// Nobody else receives, so that no source needs to know what has come from the others.
+    pub(super) fn spare_sources(&mut self) {
+        self.interval_source = *INTERVAL_SOURCE.end();
+    }
+
     /// When to flush.
     pub(super) fn due(&self) -> Option<Instant> {
         self.due
@@ -129,6 +134,15 @@ mod tests {
             schedule.held_back();
             assert_eq!(schedule.due(), Some(at(wait)), "{rate:?} B/s");
         }
+    }
+
+    #[test]
+    fn sources_that_serve_nobody_else_are_spared() {
+        let mut schedule = HaveSchedule::new(at(0));
+        schedule.set_lone_source(None);
+        schedule.spare_sources();
+        schedule.held_back();
+        assert_eq!(schedule.due(), Some(at(10_000)));
     }
 
     #[test]

@@ -19,11 +19,14 @@
 //! 0b cancel    channel | id
 //! 0c reject    channel | id                                 I don't serve this
 //! 0d block     channel | id | piece | block | data
+//! 0e ask peers channel                                      name others that take part
+//! 0f peers     channel | address …                          at most [`MAX_PEERS`]: 4 or 6 u8 | address | port u16
 //! ```
 //!
 //! All numbers without a type are varints. A block is [`BLOCK_LEN`] B of a piece, the last one of a piece what is left.
 
 use std::fmt;
+use std::net::SocketAddr;
 
 use crate::Fid;
 use crate::coding::{Malformed, Reader, Writer};
@@ -36,6 +39,9 @@ pub const MAX_HASHES: usize = 512;
 
 /// Most pieces in one announcement.
 pub const MAX_HAVES: usize = 2_000;
+
+/// Most peers that one message names.
+pub const MAX_PEERS: usize = 8;
 
 /// Length of a hash of the manifest, B.
 const HASH_LEN: usize = 32;
@@ -169,6 +175,18 @@ pub enum Message<'a> {
         /// The bytes.
         data: &'a [u8],
     },
+    /// Asks who else takes part.
+    AskPeers {
+        /// The sender's number.
+        channel: u64,
+    },
+    /// Some that take part, whom the sender is connected to. Said only when asked.
+    Peers {
+        /// The sender's number.
+        channel: u64,
+        /// Where they are.
+        peers: Vec<SocketAddr>,
+    },
 }
 
 /// For logs: one line, with lengths in place of long content.
@@ -250,6 +268,11 @@ impl<'a> Message<'a> {
                 block_header(&mut buf, *channel, *id, *piece, *block);
                 buf.bytes(data);
             }
+            Message::AskPeers { channel } => numbers(0x0e, &[*channel]),
+            Message::Peers { channel, peers } => {
+                numbers(0x0f, &[*channel]);
+                peers.iter().for_each(|&peer| buf.socket_addr(peer));
+            }
         }
         buf
     }
@@ -320,6 +343,18 @@ impl<'a> Message<'a> {
                 block: r.varint()?,
                 data: r.rest(),
             },
+            0x0e => Message::AskPeers { channel: r.varint()? },
+            0x0f => {
+                let channel = r.varint()?;
+                let mut peers = Vec::new();
+                while !r.is_empty() {
+                    if peers.len() == MAX_PEERS {
+                        return Err(Malformed);
+                    }
+                    peers.push(r.socket_addr()?);
+                }
+                Message::Peers { channel, peers }
+            }
             _ => return Err(Malformed),
         })
     }
@@ -363,7 +398,23 @@ mod tests {
             Message::Cancel { channel: 1, id: 2 },
             Message::Reject { channel: 1, id: 2 },
             Message::Block { channel: 1, id: 2, piece: 3, block: 4, data: b"content" },
+            Message::AskPeers { channel: 1 },
+            Message::Peers { channel: 1, peers: addresses(MAX_PEERS) },
         ]
+    }
+
+    fn addresses(count: usize) -> Vec<SocketAddr> {
+        let addr = |n: usize| match n % 2 {
+            0 => ([10, 0, 0, n as u8], 7).into(),
+            _ => ([n as u16; 8], 7).into(),
+        };
+        (0..count).map(addr).collect()
+    }
+
+    #[test]
+    fn too_many_peers_are_malformed() {
+        let message = Message::Peers { channel: 1, peers: addresses(MAX_PEERS + 1) };
+        assert_eq!(Message::decode(&message.encode()), Err(Malformed));
     }
 
     #[test]
@@ -398,7 +449,7 @@ mod tests {
             let mut bytes = vec![0; rng.index(90)];
             rng.fill(&mut bytes);
             if let Some(first) = bytes.first_mut() {
-                *first %= 0x10;
+                *first %= 0x11;
             }
             let _ = Message::decode(&bytes);
         }

@@ -5,11 +5,16 @@
 
 mod deadlines;
 mod events;
+mod exchange;
+mod turns;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::SocketAddr;
-use std::ops::Bound;
 
+use smallvec::SmallVec;
+
+use self::exchange::Exchange;
+use self::turns::Turns;
 use super::account::Account;
 use super::account::ledger::Intake;
 use super::book::AddressBook;
@@ -93,6 +98,8 @@ struct Connection {
     channels: BTreeMap<u64, Fid>,
     /// Messages of channels that have not been opened yet, in the order of their arrival.
     early: Vec<(u64, Vec<u8>)>,
+    /// When it last said anything.
+    heard: Instant,
     /// The files that this side has introduced.
     opened: BTreeSet<Fid>,
     keeps_alive: bool,
@@ -107,6 +114,7 @@ struct Membership {
     is_listed: bool,
     /// When the tracker was last asked for holders.
     asked_around: Instant,
+    exchange: Exchange,
     began: Instant,
 }
 
@@ -145,7 +153,7 @@ pub struct Node {
     members: BTreeMap<Fid, Membership>,
     next_number: u32,
     /// Files take turns at the uplink.
-    turn: Option<Fid>,
+    turns: Turns,
     /// Whether something has happened since that may have made an address due, and when one will be anyway.
     may_dial: bool,
     next_dial: Option<Instant>,
@@ -174,7 +182,7 @@ impl Node {
             connections: BTreeMap::new(),
             members: BTreeMap::new(),
             next_number: 0,
-            turn: None,
+            turns: Turns::default(),
             may_dial: false,
             next_dial: None,
             is_pumped: false,
@@ -254,6 +262,7 @@ impl Node {
             role,
             is_listed: false,
             asked_around: now,
+            exchange: Exchange::new(now),
             began: now,
         };
         self.members.insert(fid, member);
@@ -282,6 +291,7 @@ impl Node {
         self.unwatched.extend(member.swarm.peers().keys());
         (self.may_dial, self.is_pumped) = (true, false);
         member.swarm.abandon();
+        self.turns.forget(&fid);
         let tag = member.swarm.number();
         self.connections.values_mut().for_each(|connection| {
             connection.opened.remove(&fid);
@@ -355,7 +365,12 @@ impl Node {
             }
         }
         self.dial(now);
-        self.pump(now);
+        // Of several files, the connections that got a block early would share the uplink, instead of the files.
+        if self.wanted_files().len() == 1 {
+            self.pump(now);
+        } else {
+            self.is_pumped = false;
+        }
         self.watch_expected();
         for member in self.members.values_mut() {
             member.swarm.keep_account(now, &self.intake, member.role == Role::LookingUp);
@@ -402,7 +417,7 @@ impl Node {
                     continue;
                 }
                 let key = self.endpoint.connect(now, addr);
-                self.connections.insert(key, Connection::new(addr, false));
+                self.connections.insert(key, Connection::new(now, addr, false));
                 room -= 1;
             }
         }
@@ -410,41 +425,42 @@ impl Node {
         self.next_dial = fetching.filter_map(|member| member.book.next_due(now)).min();
     }
 
-    /// Sends content while the windows have room, the files taking turns. False if there was nothing to send.
+    /// Queues content while the windows have room, the files taking turns. False if there was nothing to send.
     fn pump(&mut self, now: Instant) -> bool {
-        let mut any = false;
         for key in self.endpoint.take_stirred() {
             self.members.values_mut().for_each(|member| member.swarm.stir(key));
         }
-        // The files in turn, beginning with the one after the last that was served.
-        let mut fid = self.fid_after(self.turn);
-        let mut idle = 0;
-        while let Some(member) = fid.and_then(|fid| self.members.get_mut(&fid)) {
+        let (mut any, mut wanted) = (false, self.wanted_files());
+        let is_alone = wanted.len() == 1;
+        while let Some(&fid) = wanted.first() {
+            let Some(member) = self.members.get_mut(&fid) else { break };
             let endpoint = &self.endpoint;
             let may_go = |key| endpoint.wants_bulk(key, MAX_BLOCK_MESSAGE);
             match member.swarm.next_block(now, endpoint.has_bulk_room(), may_go) {
                 Some((to, block)) => {
+                    self.turns.charge(fid, block.len());
                     self.endpoint.send(to, Class::Bulk, member.swarm.number(), block);
-                    self.turn = fid;
                     any = true;
-                    idle = 0;
+                    // Only when it has left is it known whose turn it is, and whether there is room at all.
+                    if !is_alone {
+                        break;
+                    }
                 }
-                None => idle += 1,
+                // The windows have no room for it, however much or little others send.
+                None => _ = wanted.remove(0),
             }
-            if idle == self.members.len() {
-                break;
-            }
-            fid = self.fid_after(fid);
         }
         let has_said = self.collect_notices(now);
         self.is_pumped = !has_said && !any;
         has_said || any
     }
 
-    /// The file that has its turn after `fid`; the first one after the last.
-    fn fid_after(&self, fid: Option<Fid>) -> Option<Fid> {
-        let later = fid.and_then(|fid| self.members.range((Bound::Excluded(fid), Bound::Unbounded)).next());
-        later.or_else(|| self.members.first_key_value()).map(|(&fid, _)| fid)
+    /// The files that somebody wants something of, those that had least of the uplink first.
+    fn wanted_files(&self) -> SmallVec<[Fid; 2]> {
+        // One file has its turn whether it is wanted or not.
+        let is_alone = self.members.len() == 1;
+        let wanted = self.members.iter().filter(|(_, member)| is_alone || member.swarm.is_wanted());
+        self.turns.order(wanted.map(|(&fid, _)| fid))
     }
 
     /// Has connections watched whose peers owe us something.
@@ -476,7 +492,7 @@ fn say(endpoint: &mut Endpoint, to: Handle, message: &Message<'_>) {
 }
 
 impl Connection {
-    fn new(remote: SocketAddr, inbound: bool) -> Connection {
+    fn new(now: Instant, remote: SocketAddr, inbound: bool) -> Connection {
         Connection {
             remote,
             inbound,
@@ -484,6 +500,7 @@ impl Connection {
             node: None,
             channels: BTreeMap::new(),
             early: Vec::new(),
+            heard: now,
             opened: BTreeSet::new(),
             keeps_alive: false,
         }

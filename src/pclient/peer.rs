@@ -276,6 +276,13 @@ pub struct Queue {
     pub served: u64,
 }
 
+impl Queue {
+    /// Whether anything is still to be sent.
+    pub fn is_waiting(&self) -> bool {
+        self.serving.is_some() || !self.wanted.is_empty()
+    }
+}
+
 /// Something a peer asked for.
 #[derive(Clone, Debug)]
 pub struct Wanted {

@@ -231,6 +231,11 @@ impl Swarm {
         self.conduct.is_banned(now, addr)
     }
 
+    /// What is sent of the file, B/s.
+    pub fn sending_rate(&self, now: Instant) -> f64 {
+        self.sending.rate(now)
+    }
+
     /// Whether this peer owes us something, so that its silence matters.
     pub fn expects(&self, key: Handle) -> bool {
         self.fetch.as_ref().is_some_and(|fetch| fetch.from == key)
@@ -417,7 +422,12 @@ impl Swarm {
             Message::Block { id, piece, block, data, .. } => {
                 self.on_block(now, key, id, (piece, block), data);
             }
-            Message::Hello { .. } | Message::Open { .. } | Message::Shut { .. } | Message::Refuse { .. } => {
+            Message::Hello { .. }
+            | Message::Open { .. }
+            | Message::Shut { .. }
+            | Message::Refuse { .. }
+            | Message::AskPeers { .. }
+            | Message::Peers { .. } => {
                 unreachable!("the node's business")
             }
         }

@@ -18,7 +18,7 @@ const MAX_NODES: u64 = 100_000;
 const MAX_SIZE: u64 = 8 << 30;
 
 /// The scenarios that are built in, by name.
-const BUILT_IN: [(&str, &str); 9] = [
+const BUILT_IN: [(&str, &str); 10] = [
     ("s1", include_str!("../../scenarios/s1.toml")),
     ("s2", include_str!("../../scenarios/s2.toml")),
     ("s3", include_str!("../../scenarios/s3.toml")),
@@ -28,6 +28,7 @@ const BUILT_IN: [(&str, &str); 9] = [
     ("s7", include_str!("../../scenarios/s7.toml")),
     ("s8", include_str!("../../scenarios/s8.toml")),
     ("s9", include_str!("../../scenarios/s9.toml")),
+    ("noise", include_str!("../../scenarios/noise.toml")),
 ];
 
 /// A file, a network, and who comes and goes when.

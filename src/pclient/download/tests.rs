@@ -91,8 +91,19 @@ fn an_origin_chooses_and_a_relay_is_asked_for_what_it_has() {
 fn origins_choose_from_classes_of_their_own() {
     let mut table = Table::new(8);
     let (first, second) = (table.origin(1), table.origin(2));
+    table.relay(3, &[]);
     assert_eq!(table.fill(second), [Ask::Any { id: 0, credits: 2, residue: 1, modulus: 2 }]);
     assert_eq!(table.fill(first), [Ask::Any { id: 0, credits: 2, residue: 0, modulus: 2 }]);
+}
+
+#[test]
+fn origins_that_serve_nobody_else_are_asked_in_particular() {
+    let mut table = Table::new(4);
+    let (first, second) = (table.origin(1), table.origin(2));
+    let mut asked = [pieces(&table.fill(first)), pieces(&table.fill(second))].concat();
+    asked.sort_unstable();
+    assert_eq!(asked, [0, 1, 2, 3]);
+    assert_eq!((table.fill(first), table.fill(second)), (vec![], vec![]));
 }
 
 #[test]

@@ -58,6 +58,7 @@ impl Node {
             self.fail(now, fid, error);
         }
         self.settle_farewells(now);
+        self.ask_for_peers(now);
     }
 
     pub(super) fn next_deadline(&self) -> Option<Instant> {
@@ -66,8 +67,10 @@ impl Node {
             Role::Downloading if member.swarm.is_complete() => None,
             Role::Downloading => {
                 let stall = member.swarm.last_progress() + self.config.stall_timeout;
-                let is_short = member.swarm.peers().len() < self.config.neighbours;
-                Some(if is_short { stall.min(member.asked_around + LOOK_AROUND) } else { stall })
+                let (peers, wanted) = (member.swarm.peers().len(), self.config.neighbours);
+                let around = (peers < wanted).then(|| member.asked_around + LOOK_AROUND);
+                let exchange = member.exchange.due(peers, wanted);
+                [Some(stall), around, exchange].into_iter().flatten().min()
             }
             Role::Sharing => None,
         });

@@ -14,7 +14,9 @@ impl Node {
     pub(super) fn on_rudp_event(&mut self, now: Instant, event: rudp::Event) {
         self.may_dial |= !matches!(event, rudp::Event::Message { .. });
         match event {
-            rudp::Event::Connected { handle, remote, inbound } => self.on_connected(handle, remote, inbound),
+            rudp::Event::Connected { handle, remote, inbound } => {
+                self.on_connected(now, handle, remote, inbound);
+            }
             rudp::Event::Message { handle, data } => match Message::decode(&data) {
                 Ok(message) => self.on_message(now, handle, &message, &data),
                 Err(_) => {
@@ -45,8 +47,8 @@ impl Node {
         Some(self.connections.get(&key)?.remote)
     }
 
-    pub(super) fn on_connected(&mut self, key: Handle, remote: SocketAddr, inbound: bool) {
-        let connection = self.connections.entry(key).or_insert_with(|| Connection::new(remote, inbound));
+    pub(super) fn on_connected(&mut self, now: Instant, key: Handle, remote: SocketAddr, inbound: bool) {
+        let connection = self.connections.entry(key).or_insert_with(|| Connection::new(now, remote, inbound));
         connection.established = true;
         self.unwatched.push(key);
         say(&mut self.endpoint, key, &Message::Hello { node: self.id });
@@ -62,6 +64,7 @@ impl Node {
 
     pub(super) fn on_message(&mut self, now: Instant, key: Handle, message: &Message<'_>, bytes: &[u8]) {
         let Some(connection) = self.connections.get_mut(&key) else { return };
+        connection.heard = now;
         log::trace!("{} says {message}", connection.remote);
         self.may_dial |= matches!(
             message,
@@ -88,7 +91,7 @@ impl Node {
                 let remote = connection.remote;
                 connection.opened.remove(&fid);
                 if let Some(member) = self.members.get_mut(&fid) {
-                    member.book.remove(remote);
+                    member.book.refused(remote);
                     member.swarm.remove_peer(now, key);
                 }
             }
@@ -101,14 +104,20 @@ impl Node {
             | Message::None { channel, .. }
             | Message::Cancel { channel, .. }
             | Message::Reject { channel, .. }
-            | Message::Block { channel, .. } => {
+            | Message::Block { channel, .. }
+            | Message::AskPeers { channel }
+            | Message::Peers { channel, .. } => {
                 match connection.channels.get(&channel) {
                     // Of a file that was left meanwhile: whatever it is, it is refused by silence.
-                    Some(fid) => {
-                        if let Some(member) = self.members.get_mut(fid)
+                    Some(&fid) => {
+                        if let Some(member) = self.members.get_mut(&fid)
                             && member.swarm.peers().contains_key(&key)
                         {
-                            member.swarm.on_message(now, key, message);
+                            match message {
+                                Message::AskPeers { .. } => self.tell_peers(now, key, fid),
+                                Message::Peers { peers, .. } => self.hear_of_peers(now, key, fid, peers),
+                                _ => member.swarm.on_message(now, key, message),
+                            }
                         }
                     }
                     // Messages have no order: this one overtook the open that it belongs to.
@@ -142,6 +151,8 @@ impl Node {
         }
         let early = connection.take_early(channel);
         member.swarm.on_open(now, key, connection.remote, channel, has_manifest, is_complete);
+        member.book.proved(connection.remote);
+        member.exchange.on_peers(member.swarm.peers().len());
         for message in early {
             if let Ok(message) = Message::decode(&message) {
                 self.on_message(now, key, &message, &[]);
@@ -182,11 +193,12 @@ impl Node {
                     self.events.push_back(Event::Registered(fid));
                 }
             }
-            tracker::Event::Holders { fid, holders, .. } => {
+            tracker::Event::Holders { fid, holders, total } => {
                 let Some(member) = self.members.get_mut(&fid) else { return };
                 if member.swarm.is_complete() {
                     return;
                 }
+                member.exchange.on_total(total);
                 for holder in holders {
                     member.book.add(holder.addr, now);
                 }

@@ -109,6 +109,11 @@ impl Swarm {
         self.download.as_ref().is_none_or(|download| download.have().get(piece))
     }
 
+    /// Whether anybody waits for content or the manifest.
+    pub fn is_wanted(&self) -> bool {
+        self.peers.values().any(|peer| peer.queue.is_waiting() || peer.wants_manifest.is_some())
+    }
+
     /// The next block, or part of the manifest, to send, with its receiver, given to whom one `may_go` at once.
     /// `has_room` says whether one may go to anybody at all; of a peer to whom one may not go otherwise, nothing is asked
     /// again before it is [stirred](Swarm::stir).
@@ -190,12 +195,14 @@ impl Swarm {
     }
 
     pub(super) fn schedule_haves(&mut self, now: Instant) {
-        let is_busy =
-            self.peers.values().any(|peer| !peer.queue.wanted.is_empty() || peer.queue.serving.is_some());
+        let is_busy = self.peers.values().any(|peer| peer.queue.is_waiting());
         let mut sources = self.peers.values().filter(|peer| peer.began_complete);
         // A lone source needn't hurry to know what it has sent itself; of several, one must not send what another has.
         let lone = sources.next().filter(|_| sources.next().is_none());
         self.haves.set_lone_source(lone.map(|peer| peer.source.meter.rate(now)));
+        if lone.is_none() && self.peers.values().all(|peer| peer.began_complete) {
+            self.haves.spare_sources();
+        }
         self.haves.schedule(self.peers.len(), self.sending.rate(now), is_busy);
     }
 
