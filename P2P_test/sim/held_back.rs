@@ -44,7 +44,7 @@ const CASES: [Case; 6] = [
                 { role = "receiver", count = 5, up = "20k", down = "1M" },
             ]"#,
         cause: Cause::Peers,
-        share: 0.85,
+        share: 0.8,
     },
     Case {
         name: "a tracker that answers late",
