@@ -19,6 +19,8 @@ const MAX_ADDRESSES: usize = 500;
 
 #[derive(Clone, Copy, Debug)]
 struct Candidate {
+    /// In the order in which they were named.
+    turn: u64,
     failures: u32,
     not_before: Instant,
     /// The peer that named it, until somebody who takes part has been found there.
@@ -31,6 +33,7 @@ pub struct AddressBook {
     candidates: BTreeMap<SocketAddr, Candidate>,
     /// How many of the addresses that a peer named led nowhere.
     vain: BTreeMap<SocketAddr, usize>,
+    named: u64,
 }
 
 impl AddressBook {
@@ -55,7 +58,8 @@ impl AddressBook {
 
     fn enter(&mut self, addr: SocketAddr, told_by: Option<SocketAddr>, now: Instant) {
         if self.candidates.len() < MAX_ADDRESSES {
-            let candidate = Candidate { failures: 0, not_before: now, told_by };
+            let candidate = Candidate { turn: self.named, failures: 0, not_before: now, told_by };
+            self.named += 1;
             self.candidates.entry(addr).or_insert(candidate);
         }
     }
@@ -107,12 +111,13 @@ impl AddressBook {
         }
     }
 
-    /// The addresses that may be tried now.
-    pub fn due(&self, now: Instant) -> impl Iterator<Item = SocketAddr> + '_ {
-        self.candidates
-            .iter()
-            .filter(move |(_, candidate)| candidate.not_before <= now)
-            .map(|(&addr, _)| addr)
+    /// The addresses that may be tried now, in the order in which they were named: the tracker puts a complete holder first
+    /// and the others as chance has it, so that no address is crowded.
+    pub fn due(&self, now: Instant) -> Vec<SocketAddr> {
+        let due = self.candidates.iter().filter(|(_, candidate)| candidate.not_before <= now);
+        let mut due: Vec<_> = due.map(|(&addr, candidate)| (candidate.turn, addr)).collect();
+        due.sort_unstable();
+        due.into_iter().map(|(_, addr)| addr).collect()
     }
 
     /// Whether `addr` is thought to hold the file.
@@ -148,7 +153,7 @@ mod tests {
         for &addr in &addrs {
             book.add_told(addr, liar, now);
         }
-        let tried: Vec<SocketAddr> = book.due(now).collect();
+        let tried: Vec<SocketAddr> = book.due(now);
         assert_eq!(tried, addrs[..MAX_TOLD]);
         book.add_told(addrs[20], honest, now);
         book.proved(addrs[20]);
@@ -156,7 +161,7 @@ mod tests {
         book.refused(tried[0]);
         assert!(book.trusts(honest) && !book.trusts(liar));
         addrs.iter().for_each(|&addr| book.add_told(addr, liar, now));
-        assert_eq!(book.due(now).collect::<Vec<_>>(), [addrs[20]]);
+        assert_eq!(book.due(now), [addrs[20]]);
         book.failed(addrs[20], now);
         assert_eq!(book.len(), 1, "somebody took part there");
     }
@@ -168,10 +173,10 @@ mod tests {
         let mut book = AddressBook::default();
         book.add(addr, now);
         let mut waits = Vec::new();
-        while book.due(now).next().is_some() {
+        while !book.due(now).is_empty() {
             book.failed(addr, now);
             let Some(due) = book.next_due(now) else { break };
-            assert_eq!(book.due(due - Duration::from_nanos(1)).next(), None);
+            assert!(book.due(due - Duration::from_nanos(1)).is_empty());
             waits.push(due.since(now).as_millis());
             now = due;
         }

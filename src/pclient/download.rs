@@ -33,6 +33,8 @@ const MAX_CREDIT_PAUSE: Duration = Duration::from_secs(5);
 const MAX_REFUSALS: u32 = 4;
 /// A source that delivered nothing for this long may be doubled at the end.
 const SILENCE: Duration = Duration::from_millis(250);
+/// But not before so many blocks could have come at its rate: one that takes its time is not silent.
+const SILENT_BLOCKS: f64 = 2.0;
 /// A source that delivered nothing for this long is asked anew: something was lost that can't have been.
 const STALL: Duration = Duration::from_secs(10);
 /// Most that may be under way or wait to be stored, B; but each source may always have the least number of pieces.
@@ -564,14 +566,15 @@ impl Download {
             if peer.source.requests().is_empty() {
                 return None;
             }
-            let is_silent = now.since(peer.source.active) >= SILENCE;
+            let rate = peer.source.meter.rate(now).max(1.0);
+            let usual = Duration::from_secs_f64((SILENT_BLOCKS * f64::from(BLOCK_LEN) / rate).min(10.0));
+            let is_silent = now.since(peer.source.active) >= SILENCE.max(usual);
             let is_sole = |target: &Target| self.under_way(target) <= 1;
             let request = peer.source.requests().iter().enumerate().rev().find(|(index, request)| {
                 let Some(target) = &request.target else { return false };
                 thief_peer.has(target.piece) && is_sole(target) && (*index > 0 || is_silent)
             });
             let (index, request) = request?;
-            let rate = peer.source.meter.rate(now).max(1.0);
             let eta = peer.source.outstanding() as f64 / rate;
             (request.bytes as f64 / thief_rate < STEAL_GAIN * eta).then_some((eta, key, index))
         });

@@ -37,7 +37,7 @@ use crate::{Error, Fid};
 pub struct Config {
     /// The transport.
     pub rudp: rudp::Config,
-    /// A receiver looks for more peers until it has this many.
+    /// How many peers a receiver has on the average of a large swarm: it dials half of them, and others dial it.
     pub neighbours: usize,
     /// How long a tracker may be silent before a call that needs it gives up.
     pub tracker_timeout: Duration,
@@ -48,6 +48,13 @@ pub struct Config {
     /// The rate of this node's downlink as its owner knows it. Nothing is held to it here, that is the proxy's business:
     /// it tells an [`Account`] when the downlink is full. Unlimited also means that it isn't known.
     pub download_limit: Rate,
+}
+
+impl Config {
+    /// How many peers a receiver dials, and without how many it looks for more.
+    pub(super) fn dials(&self) -> usize {
+        self.neighbours.div_ceil(2)
+    }
 }
 
 impl Default for Config {
@@ -398,13 +405,15 @@ impl Node {
         }
         self.may_dial = false;
         for member in self.members.values_mut().filter(|member| member.role == Role::Downloading) {
+            // With more neighbours than that, each gives its own piece too slowly: many are half there, and none can be passed on.
             let under_way = self.connections.values().filter(|c| !c.established).count();
-            let mut room = self.config.neighbours.saturating_sub(member.swarm.peers().len() + under_way);
+            let is_dialled = |key| self.connections.get(key).is_some_and(|connection| !connection.inbound);
+            let dialled = member.swarm.peers().keys().filter(|key| is_dialled(key)).count();
+            let mut room = self.config.dials().saturating_sub(dialled + under_way);
             if room == 0 {
                 continue;
             }
-            let due: Vec<SocketAddr> = member.book.due(now).collect();
-            for addr in due {
+            for addr in member.book.due(now) {
                 if room == 0 {
                     break;
                 }

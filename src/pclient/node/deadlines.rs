@@ -41,7 +41,7 @@ impl Node {
                     failures.push((fid, self.announcer.tracker(), Some(member.book.len())));
                 }
                 Role::Downloading
-                    if member.swarm.peers().len() < self.config.neighbours
+                    if member.swarm.peers().len() < self.config.dials()
                         && member.asked_around + LOOK_AROUND <= now =>
                 {
                     member.asked_around = now;
@@ -67,7 +67,7 @@ impl Node {
             Role::Downloading if member.swarm.is_complete() => None,
             Role::Downloading => {
                 let stall = member.swarm.last_progress() + self.config.stall_timeout;
-                let (peers, wanted) = (member.swarm.peers().len(), self.config.neighbours);
+                let (peers, wanted) = (member.swarm.peers().len(), self.config.dials());
                 let around = (peers < wanted).then(|| member.asked_around + LOOK_AROUND);
                 let exchange = member.exchange.due(peers, wanted);
                 [Some(stall), around, exchange].into_iter().flatten().min()

@@ -88,12 +88,12 @@ impl Node {
     pub(super) fn ask_for_peers(&mut self, now: Instant) {
         for member in self.members.values_mut() {
             let peers = member.swarm.peers();
-            let due = member.exchange.due(peers.len(), self.config.neighbours).filter(|&due| due <= now);
+            let due = member.exchange.due(peers.len(), self.config.dials()).filter(|&due| due <= now);
             if due.is_none() || member.role != Role::Downloading || member.swarm.is_complete() {
                 continue;
             }
             let is_connected = |addr| self.connections.values().any(|c| c.remote == addr);
-            let has_candidates = member.book.due(now).any(|addr| !is_connected(addr));
+            let has_candidates = member.book.due(now).into_iter().any(|addr| !is_connected(addr));
             let trusted = peers.iter().filter(|(_, peer)| !has_candidates && member.book.trusts(peer.remote));
             let trusted: Vec<Handle> = trusted.map(|(&key, _)| key).collect();
             let whom = (!trusted.is_empty()).then(|| trusted[self.rng.index(trusted.len())]);
