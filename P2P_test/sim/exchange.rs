@@ -46,7 +46,7 @@ fn lose_all_but_the_source(seed: u64) -> Loss {
     let source = lab.add(SLOW);
     lab.share(source);
     run(&mut lab, 2.0);
-    lab.config.neighbours = 4;
+    lab.config.neighbours = 8;
     let first: Vec<NodeId> = (0..4).map(|_| lab.add(FAST)).collect();
     first.iter().for_each(|&id| lab.fetch(id));
     run(&mut lab, 4.0);
