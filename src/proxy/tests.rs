@@ -250,7 +250,8 @@ fn the_end_of_a_burst_does_not_wait_for_another_send() {
         })
         .collect();
     delays.sort();
-    assert!(delays[100] < Duration::from_micros(900), "half of them took {:?} or more", delays[100]);
+    // One that waited would always take longer; of those that don't, a busy machine holds up many.
+    assert!(delays[20] < Duration::from_micros(900), "nine tenths took {:?} or more", delays[20]);
 }
 
 #[test]
