@@ -78,6 +78,11 @@ impl ManifestFetch {
         first: u64,
         hashes: &[[u8; 32]],
     ) -> Part {
+        // Repetitions and parts without content are no sign of life.
+        let is_empty = hashes.is_empty() && (first > 0 || self.proved.is_some());
+        if is_empty || first < self.hashes.len() as u64 {
+            return Part::Partial;
+        }
         self.asked = now;
         if self.proved.is_none() {
             if first > 0 {
@@ -98,7 +103,7 @@ impl ManifestFetch {
         }
         if first == self.hashes.len() as u64 {
             self.hashes.extend_from_slice(hashes);
-        } else if first > self.hashes.len() as u64 {
+        } else {
             self.keep_early(first, hashes, wanted as usize);
         }
         while let Some(next) = self.early.remove(&(self.hashes.len() as u64)) {
@@ -157,6 +162,24 @@ mod tests {
             before.into_iter().for_each(|range| assert!(matches!(part(range), Part::Partial), "{range:?}"));
             assert!(matches!(part(last), Part::Whole(whole) if whole == manifest));
         }
+    }
+
+    #[test]
+    fn who_repeats_itself_or_says_nothing_is_silent() {
+        let manifest = Manifest::of(&content());
+        let (fid, proof) = (manifest.fid(), manifest.size_proof().to_bytes());
+        let mut fetch = fetch();
+        let mut part = |seconds: u64, first: u64, hashes: &[[u8; 32]]| {
+            let now = Instant::ORIGIN + Duration::from_secs(seconds);
+            let part = fetch.on_part(now, fid, 50_001, &proof, first, hashes);
+            assert!(matches!(part, Part::Partial), "{part:?}");
+            fetch.is_stale(now)
+        };
+        assert!(!part(1, 0, &manifest.hashes()[..5]));
+        assert!(!part(3, 0, &manifest.hashes()[..5]));
+        assert!(part(4, 0, &manifest.hashes()[..5]));
+        assert!((5..1_000).all(|first| part(4, first, &[])));
+        assert!(fetch.early.is_empty());
     }
 
     #[test]

@@ -51,7 +51,8 @@ pub struct Config {
 }
 
 impl Config {
-    /// How many peers a receiver dials, and without how many it looks for more.
+    /// How many peers a receiver dials, and without how many it looks for more. With many more neighbours, each gives its own
+    /// piece so slowly that many are half there and none can be passed on.
     pub(super) fn dials(&self) -> usize {
         self.neighbours.div_ceil(2)
     }
@@ -405,7 +406,6 @@ impl Node {
         }
         self.may_dial = false;
         for member in self.members.values_mut().filter(|member| member.role == Role::Downloading) {
-            // With more neighbours than that, each gives its own piece too slowly: many are half there, and none can be passed on.
             let under_way = self.connections.values().filter(|c| !c.established).count();
             let is_dialled = |key| self.connections.get(key).is_some_and(|connection| !connection.inbound);
             let dialled = member.swarm.peers().keys().filter(|key| is_dialled(key)).count();
