@@ -2,7 +2,7 @@
 
 use swarmcast::coding::{VARINT_MAX, Writer as _};
 use swarmcast::rand::Rng;
-use swarmcast::rudp::packet::{HEADER_LEN, seal};
+use swarmcast::rudp::packet::{HEADER_LEN, VERSION, seal};
 
 /// Values at which arithmetic and lengths break.
 const INTERESTING: [u64; 22] = [
@@ -42,7 +42,7 @@ pub(crate) fn mutate(rng: &mut Rng, input: &mut Vec<u8>, others: &[Vec<u8>], max
 /// Gives a datagram a version and a crc that fit, so that what lies behind them is reached.
 pub(crate) fn reseal(input: &mut [u8]) {
     if input.len() >= HEADER_LEN {
-        input[0] = 0xc0 | (input[0] & 0x7);
+        input[0] = VERSION << 4 | (input[0] & 0x7);
         seal(input);
     }
 }

@@ -61,6 +61,11 @@ impl<'a> Reader<'a> {
         self.array().map(u16::from_be_bytes)
     }
 
+    /// Three bytes.
+    pub fn u24(&mut self) -> Result<u32, Malformed> {
+        self.array().map(|[high, middle, low]| u32::from_be_bytes([0, high, middle, low]))
+    }
+
     /// Four bytes.
     pub fn u32(&mut self) -> Result<u32, Malformed> {
         self.array().map(u32::from_be_bytes)
@@ -101,6 +106,8 @@ pub trait Writer {
     fn u8(&mut self, value: u8);
     /// Two bytes.
     fn u16(&mut self, value: u16);
+    /// The three lower bytes.
+    fn u24(&mut self, value: u32);
     /// Four bytes.
     fn u32(&mut self, value: u32);
     /// Eight bytes.
@@ -120,6 +127,10 @@ impl Writer for Vec<u8> {
 
     fn u16(&mut self, value: u16) {
         self.extend_from_slice(&value.to_be_bytes());
+    }
+
+    fn u24(&mut self, value: u32) {
+        self.extend_from_slice(&value.to_be_bytes()[1..]);
     }
 
     fn u32(&mut self, value: u32) {

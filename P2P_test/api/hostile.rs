@@ -26,7 +26,7 @@ fn make_noise(seed: u64, targets: &[SocketAddr], count: usize, longest: u64, rat
             datagram.clear();
             if rng.chance(0.7) {
                 let kind = KINDS[rng.index(KINDS.len())];
-                let header = Header { kind, connection: ConnectionId(rng.u64()), number: rng.u32() };
+                let header = Header { kind, connection: ConnectionId(rng.u32()), number: rng.u32() };
                 packet::begin(&mut datagram, header);
             }
             let (head, len) = (datagram.len(), rng.below(longest + 1) as usize);

@@ -9,7 +9,7 @@ use swarmcast::pclient::size_proof::SizeProof;
 use swarmcast::rudp::cookie::{Cookie, CookieJar};
 use swarmcast::rudp::frame::{Ack, Fragment, Frame, MAX_ACK_RANGES};
 use swarmcast::rudp::handshake::{Hello, Welcome};
-use swarmcast::rudp::packet::{self, ConnectionId, Header, Kind};
+use swarmcast::rudp::packet::{self, ConnectionId, Header, Kind, Transaction};
 use swarmcast::time::{Duration, Instant};
 use swarmcast::tracker::protocol::{
     Announcement, Asked, FoundFile, Holder, MAX_DATAGRAM, Refusal, Request, Response,
@@ -18,7 +18,8 @@ use swarmcast::tracker::protocol::{
 use crate::notes::{magnitude, reached};
 
 const KINDS: [Kind; 6] = [Kind::Hello, Kind::Retry, Kind::Welcome, Kind::Data, Kind::Close, Kind::Oneshot];
-const ID: ConnectionId = ConnectionId(0x0123_4567_89ab_cdef);
+const ID: ConnectionId = ConnectionId(0x89ab_cdef);
+const TRANSACTION: Transaction = Transaction(0x0123_4567_89ab_cdef);
 /// As if this many packets had been sent, so that acks have something to ack.
 const HIGHEST_SENT: u64 = (5 << 32) + 1_000;
 /// A delay below this comes back exactly; above, it is as good as for ever.
@@ -58,7 +59,7 @@ pub(crate) fn packet_seeds() -> Vec<Vec<u8>> {
 
 fn is_exact(frame: &Frame<'_>) -> bool {
     match frame {
-        Frame::Ack(ack) => ack.delay < LONGEST_DELAY && ack.downlink_queue < LONGEST_DELAY,
+        Frame::Ack(ack) => ack.delay < LONGEST_DELAY,
         _ => true,
     }
 }
@@ -104,10 +105,10 @@ pub(crate) fn frames(data: &[u8]) {
 pub(crate) fn frame_seeds() -> Vec<Vec<u8>> {
     let ack = |ranges| Ack {
         ranges,
-        received: 17,
+        received: 17 << 8,
         delay: Duration::from_micros(6_400),
-        downlink_queue: Duration::from_micros(64),
-        credit: 1 << 40,
+        downlink_queue: Duration::from_millis(64),
+        credit: 200,
     };
     let most = (0..MAX_ACK_RANGES as u64).map(|n| HIGHEST_SENT - 3 * n..HIGHEST_SENT - 3 * n + 1);
     let frames = [
@@ -188,7 +189,7 @@ pub(crate) fn tracker_request(data: &[u8]) {
     reached(1, u64::from(data[0]) << 1 | u64::from(asked.cookie.is_some()));
     let Ok(request) = &asked.request else { return reached(0, 1) };
     let mut buf = Vec::new();
-    request.encode(ID, asked.cookie.as_ref(), &mut buf);
+    request.encode(TRANSACTION, asked.cookie.as_ref(), &mut buf);
     assert_eq!(body_of(&buf), data, "there is one way to write {asked:?}");
 }
 
@@ -208,7 +209,7 @@ pub(crate) fn tracker_request_seeds() -> Vec<Vec<u8>> {
     ];
     let mut buf = Vec::new();
     let mut seed = |request: &Request| {
-        request.encode(ID, Some(&a_cookie()), &mut buf);
+        request.encode(TRANSACTION, Some(&a_cookie()), &mut buf);
         body_of(&buf).to_vec()
     };
     requests.iter().map(&mut seed).collect()
@@ -219,7 +220,7 @@ pub(crate) fn tracker_response(data: &[u8]) {
     let Ok(response) = Response::decode(data) else { return reached(0, 0) };
     reached(1, (u64::from(data[0]) << 12) | (data.len() as u64 / 16));
     let mut buf = Vec::new();
-    response.encode(ID, &mut buf);
+    response.encode(TRANSACTION, &mut buf);
     assert_eq!(body_of(&buf), data, "there is one way to write {response:?}");
 }
 
@@ -242,7 +243,7 @@ pub(crate) fn tracker_response_seeds() -> Vec<Vec<u8>> {
     ];
     let mut buf = Vec::new();
     let mut seed = |response: &Response| {
-        response.encode(ID, &mut buf);
+        response.encode(TRANSACTION, &mut buf);
         body_of(&buf).to_vec()
     };
     responses.iter().map(&mut seed).collect()

@@ -183,7 +183,7 @@ impl World {
     fn id(&self, script: &mut Script<'_>) -> ConnectionId {
         let choice = usize::from(script.u8());
         let known = self.wires.keys().nth(choice % self.wires.len().max(1)).copied();
-        known.filter(|_| choice >= 8).unwrap_or(ConnectionId(choice as u64))
+        known.filter(|_| choice >= 8).unwrap_or(ConnectionId(choice as u32))
     }
 
     fn hello(&mut self, op: u8, script: &mut Script<'_>) {
@@ -495,8 +495,14 @@ fn write_frame(script: &mut Script<'_>, last: u32, body: &mut Vec<u8>) {
             }
             let micros = |script: &mut Script<'_>| Duration::from_micros(script.number());
             let (delay, downlink_queue) = (micros(script), micros(script));
-            Ack { ranges, received: script.u16().into(), delay, downlink_queue, credit: script.number() }
-                .encode(body);
+            Ack {
+                ranges,
+                received: u32::from(script.u16()) << 8,
+                delay,
+                downlink_queue,
+                credit: script.u8(),
+            }
+            .encode(body);
         }
         6..=10 => {
             let (message, offset, shape) = (script.number(), script.number(), script.u8());

@@ -14,6 +14,7 @@ use std::net::SocketAddr;
 use bytes::Bytes;
 use smallvec::SmallVec;
 
+use super::clock;
 use super::config::Config;
 use super::congestion::delay::DelayFilter;
 use super::congestion::links::Links;
@@ -55,6 +56,8 @@ const TIMESTAMP_INTERVAL: Duration = Duration::from_millis(20);
 const NARROW_DATAGRAMS: u64 = 4;
 /// After this many probe time-outs in a row, what a peer doesn't ack no longer takes room from others.
 const DISCHARGE_PROBES: u32 = 2;
+/// A close whose number is this far from what is expected is forged.
+const CLOSE_DISTANCE: u64 = 1 << 15;
 /// After this many probe time-outs in a row the window starts anew (RFC 9002 §7.6.1).
 const PERSISTENT_PROBES: u32 = 3;
 
@@ -162,7 +165,7 @@ impl Connection {
         let received = Received::new(seq::from_wire(hello_number), now);
         let mut connection =
             Connection::new(key, id, remote, sent, config, now, State::Established { received });
-        connection.delay_in.sample(now, hello.sent, wire_clock(now), downlink_queue);
+        connection.delay_in.sample(now, hello.sent, clock::at(now), downlink_queue);
         connection.apply_params(hello.receive_window, hello.datagram_size);
         connection.handle_hello(now, hello);
         connection.arm_liveness();
@@ -304,7 +307,7 @@ impl Connection {
     pub fn handle_hello(&mut self, now: Instant, hello: &Hello) {
         if self.is_established() {
             self.handshake_due =
-                Some(HandshakeDue::Welcome { hello_sent: hello.sent, hello_received: wire_clock(now) });
+                Some(HandshakeDue::Welcome { hello_sent: hello.sent, hello_received: clock::at(now) });
         }
     }
 
@@ -314,7 +317,7 @@ impl Connection {
             self.take_in_number(now, number, true);
             return false;
         };
-        let rtt = Duration::from_micros(u64::from(wire_clock(now).wrapping_sub(welcome.hello_sent)));
+        let rtt = clock::span(clock::at(now).wrapping_sub(welcome.hello_sent));
         if rtt > now.since(started) + Duration::from_millis(1) {
             return false;
         }
@@ -326,7 +329,7 @@ impl Connection {
             welcome.hello_received,
             known + links.uplink.queue(now),
         );
-        self.delay_in.sample(now, welcome.sent, wire_clock(now), links.downlink.queue(now));
+        self.delay_in.sample(now, welcome.sent, clock::at(now), links.downlink.queue(now));
         self.apply_params(welcome.receive_window, welcome.datagram_size);
         let first = self.sent.oldest_unsettled();
         self.sent.ack(first..first + 1, |_, _| {}).expect("the hello was sent");
@@ -338,9 +341,25 @@ impl Connection {
     }
 
     fn apply_params(&mut self, receive_window: u32, datagram_size: u16) {
-        self.send.grant(u64::from(receive_window));
+        self.send.open(u64::from(receive_window));
         let theirs = usize::from(datagram_size.max(MIN_DATAGRAM_SIZE));
         self.mtu.limit_to(theirs);
+    }
+
+    /// Whether a close with this number is the peer's: it is about to use that one, or answers a packet that has the other.
+    pub fn accepts_close(&self, wire: u32) -> bool {
+        let is_near = |expected: u64| seq::expand(wire, expected).abs_diff(expected) < CLOSE_DISTANCE;
+        match &self.state {
+            State::HelloSent { .. } => true,
+            State::Established { received } => {
+                is_near(received.expected()) || is_near(self.sent.next_number())
+            }
+        }
+    }
+
+    /// The number that the next packet will have, on the wire.
+    pub fn next_number(&self) -> u32 {
+        seq::to_wire(self.sent.next_number())
     }
 
     /// Notes the number of a packet; `None` if it was seen before or no packet can be taken in yet.
@@ -374,16 +393,17 @@ impl Connection {
             return Ok(());
         };
         let Some(number) = self.take_in_number(now, wire_number, eliciting) else { return Ok(()) };
+        let is_newest = self.received_mut().expected() == number + 1;
         self.stats.received += 1;
         let mut reader = Reader::new(body);
         while let Ok(Some(frame)) = Frame::decode(&mut reader, highest_sent) {
             match frame {
                 Frame::Ping => {}
-                Frame::Ack(ack) => self.on_ack(now, &ack, links)?,
+                Frame::Ack(ack) => self.on_ack(now, &ack, is_newest, links)?,
                 Frame::ImmediateAck => self.received_mut().on_immediate(now),
                 Frame::Timestamp { sent, unsettled } => {
                     self.received_mut().settle_below(number.saturating_sub(unsettled));
-                    self.delay_in.sample(now, sent, wire_clock(now), links.downlink.queue(now));
+                    self.delay_in.sample(now, sent, clock::at(now), links.downlink.queue(now));
                     if let Some(queue) = self.delay_in.queue(now) {
                         links.downlink.observe(now, self.key, queue);
                     }
@@ -495,7 +515,14 @@ impl Connection {
         }
     }
 
-    fn on_ack(&mut self, now: Instant, ack: &Ack, links: &mut Links) -> Result<(), ProtocolViolation> {
+    /// Takes in an ack, which came in the newest packet of all or in one that was overtaken.
+    fn on_ack(
+        &mut self,
+        now: Instant,
+        ack: &Ack,
+        is_newest: bool,
+        links: &mut Links,
+    ) -> Result<(), ProtocolViolation> {
         let (in_flight, uplink_in_flight) = (self.sent.in_flight(), links.uplink.in_flight());
         let largest = ack.ranges[0].end - 1;
         let (full, path_begins, largest_before) = (full_size(), self.path_begins, self.largest_acked);
@@ -534,12 +561,14 @@ impl Connection {
         }
         self.discharge(acked_bytes, links);
         self.stats.bytes_acked += acked_bytes;
-        self.send.grant(ack.credit);
+        if is_newest {
+            self.send.grant(ack.credit);
+        }
         if let Some(sent) = largest_sent {
             self.rtt.sample(sent, now, ack.delay);
             if ack.delay <= STALE_ACK {
                 let known = ack.downlink_queue.min(MAX_EXCUSED) + links.uplink.queue(now);
-                self.delay_out.sample(now, wire_clock(sent), ack.received, known);
+                self.delay_out.sample(now, clock::at(sent), ack.received, known);
             }
         }
         if acked_bytes > 0 {
@@ -740,7 +769,7 @@ impl Connection {
         // Whatever goes out takes along what has arrived.
         if ack_due.is_some() {
             let (downlink_queue, credit) = (links.downlink.queue(now), self.recv.credit());
-            self.received_mut().make_ack(now, wire_clock, downlink_queue, credit).encode(buf);
+            self.received_mut().make_ack(now, downlink_queue, credit).encode(buf);
             self.timers.set(Timer::AckDelay, None);
         }
         let eliciting = control || bulk || response || self.probe_due;
@@ -789,7 +818,7 @@ impl Connection {
         if self.last_timestamp.is_none_or(|last| now.since(last) >= TIMESTAMP_INTERVAL) {
             self.last_timestamp = Some(now);
             let unsettled = number - self.sent.oldest_unsettled();
-            Frame::Timestamp { sent: wire_clock(now), unsettled }.encode(buf);
+            Frame::Timestamp { sent: clock::at(now), unsettled }.encode(buf);
         }
         let narrow = NARROW_DATAGRAMS * limit as u64;
         if bulk && self.window.bytes().min(links.uplink.window().bytes()) < narrow {
@@ -833,7 +862,7 @@ impl Connection {
         match (due, &self.state) {
             (HandshakeDue::Hello, State::HelloSent { cookie, wait, .. }) => {
                 let number = seq::to_wire(self.sent.oldest_unsettled());
-                let hello = Hello { cookie: *cookie, receive_window, datagram_size, sent: wire_clock(now) };
+                let hello = Hello { cookie: *cookie, receive_window, datagram_size, sent: clock::at(now) };
                 packet::begin(buf, Header { kind: Kind::Hello, connection: self.id, number });
                 hello.encode(buf);
                 packet::seal(buf);
@@ -847,7 +876,7 @@ impl Connection {
                     datagram_size,
                     hello_sent,
                     hello_received,
-                    sent: wire_clock(now),
+                    sent: clock::at(now),
                     downlink_queue: links.downlink.queue(now).as_micros() as u32,
                 };
                 packet::begin(buf, Header { kind: Kind::Welcome, connection: self.id, number });
@@ -924,9 +953,4 @@ fn find_response(body: &[u8], highest_sent: u64) -> Result<Option<Token>, Malfor
         }
     }
     Ok(response)
-}
-
-/// The clock of the wire: µs, wrapping after 71 minutes.
-fn wire_clock(instant: Instant) -> u32 {
-    instant.as_micros() as u32
 }

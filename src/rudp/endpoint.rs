@@ -150,7 +150,7 @@ impl Endpoint {
     /// Asks `remote` for a connection.
     pub fn connect(&mut self, now: Instant, remote: SocketAddr) -> Handle {
         let (key, sent) = (self.take_key(), self.first_packet());
-        let id = ConnectionId(self.rng.u64());
+        let id = self.take_id();
         log::trace!("{id}: {remote} is dialled");
         self.insert(Connection::connect(key, id, remote, sent, &self.config, now), key);
         Handle(key)
@@ -213,7 +213,7 @@ impl Endpoint {
     pub fn close(&mut self, handle: Handle, code: u64) {
         if let Some(connection) = self.connections.get(&handle.0) {
             let (id, remote) = (connection.id(), connection.remote());
-            self.stateless.push_close(remote, close_datagram(id, code));
+            self.stateless.push_close(remote, close_datagram(id, connection.next_number(), code));
             self.remove(handle.0, CloseReason::Local);
         }
     }
@@ -340,6 +340,7 @@ impl Endpoint {
                     return;
                 }
             }
+            Kind::Close if !connection.accepts_close(number) => self.dropped.stray += 1,
             Kind::Close => {
                 let code = Reader::new(body).varint().unwrap_or(0);
                 let reason =
@@ -404,7 +405,7 @@ impl Endpoint {
     /// a time-out; never with more bytes than came in.
     fn handle_stray(&mut self, now: Instant, from: SocketAddr, header: Header, len: usize) {
         self.dropped.stray += 1;
-        let close = close_datagram(header.connection, CODE_UNKNOWN);
+        let close = close_datagram(header.connection, header.number, CODE_UNKNOWN);
         if close.len() <= len {
             self.stateless.push_stray(now, from, close);
         }
@@ -473,6 +474,16 @@ impl Endpoint {
         SentPackets::new(seq::first(&mut self.rng), self.rng.fork())
     }
 
+    /// An id that no other connection here has.
+    fn take_id(&mut self) -> ConnectionId {
+        loop {
+            let id = ConnectionId(self.rng.u32());
+            if !self.by_id.contains_key(&id) {
+                return id;
+            }
+        }
+    }
+
     fn take_key(&mut self) -> u64 {
         self.next_key += 1;
         self.next_key
@@ -510,9 +521,9 @@ impl Endpoint {
     }
 }
 
-fn close_datagram(id: ConnectionId, code: u64) -> Vec<u8> {
+fn close_datagram(id: ConnectionId, number: u32, code: u64) -> Vec<u8> {
     let mut datagram = Vec::new();
-    packet::begin(&mut datagram, Header { kind: Kind::Close, connection: id, number: 0 });
+    packet::begin(&mut datagram, Header { kind: Kind::Close, connection: id, number });
     datagram.varint(code);
     packet::seal(&mut datagram);
     datagram

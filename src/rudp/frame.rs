@@ -5,8 +5,10 @@
 
 use std::ops::Range;
 
+use super::clock::{self, Ticks};
 use super::path::Token;
 use super::ranges::RangeSet;
+use super::seq;
 use crate::coding::{Malformed, Reader, VARINT_MAX, Writer, varint_len};
 use crate::time::Duration;
 
@@ -15,14 +17,15 @@ mod kind {
     pub(super) const PADDING: u8 = 0x00;
     pub(super) const PING: u8 = 0x01;
     pub(super) const ACK: u8 = 0x02;
-    pub(super) const IMMEDIATE_ACK: u8 = 0x03;
-    pub(super) const TIMESTAMP: u8 = 0x04;
-    pub(super) const ABANDON: u8 = 0x05;
-    pub(super) const PATH_CHALLENGE: u8 = 0x06;
-    pub(super) const PATH_RESPONSE: u8 = 0x07;
+    pub(super) const ACK_WITH_GAPS: u8 = 0x03;
+    pub(super) const IMMEDIATE_ACK: u8 = 0x04;
+    pub(super) const TIMESTAMP: u8 = 0x05;
+    pub(super) const ABANDON: u8 = 0x06;
     /// Plus the three flags below.
     pub(super) const FRAGMENT: u8 = 0x08;
     pub(super) const FRAGMENT_LAST: u8 = 0x0f;
+    pub(super) const PATH_CHALLENGE: u8 = 0x10;
+    pub(super) const PATH_RESPONSE: u8 = 0x11;
 }
 
 /// The message ends with this fragment.
@@ -35,7 +38,7 @@ const FLAG_OFFSET: u8 = 0b100;
 /// Most ranges that one ack carries; older ones were told before.
 pub const MAX_ACK_RANGES: usize = 32;
 
-/// The unit in which queueing delays and ack delays are told.
+/// The unit in which ack delays are told.
 const DELAY_UNIT_MICROS: u64 = 64;
 
 /// One frame.
@@ -49,8 +52,8 @@ pub enum Frame<'a> {
     ImmediateAck,
     /// When this datagram was sent, by the sender's clock.
     Timestamp {
-        /// µs, wrapping.
-        sent: u32,
+        /// Its lower 8 bits are not told.
+        sent: Ticks,
         /// Datagrams with numbers below this one's minus `unsettled` concern the sender no longer.
         unsettled: u64,
     },
@@ -88,14 +91,14 @@ pub struct Fragment<'a> {
 pub struct Ack {
     /// Received packet numbers, highest range first, half-open, disjoint.
     pub ranges: Vec<Range<u64>>,
-    /// When the highest of them arrived, by the receiver's clock: µs, wrapping.
-    pub received: u32,
+    /// When the highest of them arrived, by the receiver's clock; the lower 8 bits are not told.
+    pub received: Ticks,
     /// How long it waited for this ack.
     pub delay: Duration,
-    /// The receiver's estimate of the standing queue on its own downlink.
+    /// The receiver's estimate of the standing queue on its own downlink, in whole ms up to 255.
     pub downlink_queue: Duration,
-    /// How much the sender may have sent in all, by the accounting of [`super::recv_window`].
-    pub credit: u64,
+    /// How much the sender may have sent in all, by the accounting of [`super::recv_window`]: in its units, modulo 256.
+    pub credit: u8,
 }
 
 impl Ack {
@@ -107,15 +110,18 @@ impl Ack {
     /// Appends the frame. `ranges` must not be empty.
     pub fn encode(&self, buf: &mut Vec<u8>) {
         let first = &self.ranges[0];
-        buf.u8(kind::ACK);
-        // The wire number, as in the header: the receiver of the ack expands it against what it has sent.
-        buf.u32(first.end.wrapping_sub(1) as u32);
-        buf.u32(self.received);
+        let has_gaps = self.ranges.len() > 1;
+        buf.u8(if has_gaps { kind::ACK_WITH_GAPS } else { kind::ACK });
+        // The receiver of the ack expands the number against what it has sent.
+        buf.u24(first.end.wrapping_sub(1) as u32);
+        buf.u24(clock::to_wire(self.received));
         buf.varint(delay_units(self.delay));
-        buf.varint(delay_units(self.downlink_queue));
-        buf.varint(self.credit.min(VARINT_MAX));
-        buf.varint(self.ranges.len() as u64 - 1);
+        buf.u8(u8::try_from(self.downlink_queue.as_millis()).unwrap_or(u8::MAX));
+        buf.u8(self.credit);
         buf.varint(first.end - first.start - 1);
+        if has_gaps {
+            buf.varint(self.ranges.len() as u64 - 1);
+        }
         for pair in self.ranges.windows(2) {
             buf.varint(pair[0].start - pair[1].end - 1);
             buf.varint(pair[1].end - pair[1].start - 1);
@@ -123,18 +129,18 @@ impl Ack {
     }
 
     /// Reads what follows the kind. `expected` is the highest number that can have been acked.
-    fn decode(reader: &mut Reader<'_>, expected: u64) -> Result<Ack, Malformed> {
-        let largest = super::seq::expand(reader.u32()?, expected);
-        let received = reader.u32()?;
+    fn decode(reader: &mut Reader<'_>, expected: u64, has_gaps: bool) -> Result<Ack, Malformed> {
+        let largest = seq::expand_u24(reader.u24()?, expected);
+        let received = clock::from_wire(reader.u24()?);
         let delay = decode_delay(reader)?;
-        let downlink_queue = decode_delay(reader)?;
-        let credit = reader.varint()?;
-        let more = reader.varint()?;
+        let downlink_queue = Duration::from_millis(reader.u8()?.into());
+        let credit = reader.u8()?;
+        let mut end = largest + 1;
+        let mut start = end.checked_sub(reader.varint()? + 1).ok_or(Malformed)?;
+        let more = if has_gaps { reader.varint()? } else { 0 };
         if more >= MAX_ACK_RANGES as u64 {
             return Err(Malformed);
         }
-        let mut end = largest + 1;
-        let mut start = end.checked_sub(reader.varint()? + 1).ok_or(Malformed)?;
         let mut ranges = Vec::with_capacity(more as usize + 1);
         ranges.push(start..end);
         for _ in 0..more {
@@ -184,7 +190,7 @@ impl<'a> Frame<'a> {
             Frame::ImmediateAck => buf.u8(kind::IMMEDIATE_ACK),
             Frame::Timestamp { sent, unsettled } => {
                 buf.u8(kind::TIMESTAMP);
-                buf.u32(*sent);
+                buf.u24(clock::to_wire(*sent));
                 buf.varint(*unsettled);
             }
             Frame::Abandon { message, len } => {
@@ -216,8 +222,11 @@ impl<'a> Frame<'a> {
                 kind::PADDING => continue,
                 kind::PING => Frame::Ping,
                 kind::IMMEDIATE_ACK => Frame::ImmediateAck,
-                kind::ACK => Frame::Ack(Ack::decode(reader, highest_sent)?),
-                kind::TIMESTAMP => Frame::Timestamp { sent: reader.u32()?, unsettled: reader.varint()? },
+                kind::ACK => Frame::Ack(Ack::decode(reader, highest_sent, false)?),
+                kind::ACK_WITH_GAPS => Frame::Ack(Ack::decode(reader, highest_sent, true)?),
+                kind::TIMESTAMP => {
+                    Frame::Timestamp { sent: clock::from_wire(reader.u24()?), unsettled: reader.varint()? }
+                }
                 kind::ABANDON => Frame::Abandon { message: reader.varint()?, len: reader.varint()? },
                 kind::PATH_CHALLENGE => Frame::PathChallenge(reader.array()?),
                 kind::PATH_RESPONSE => Frame::PathResponse(reader.array()?),
@@ -258,16 +267,23 @@ mod tests {
         vec![
             Frame::Ping,
             Frame::ImmediateAck,
-            Frame::Timestamp { sent: 0xffff_ffff, unsettled: 70 },
+            Frame::Timestamp { sent: 0xffff_ff00, unsettled: 70 },
             Frame::Abandon { message: 16_384, len: 700 },
             Frame::PathChallenge([0xff; 8]),
             Frame::PathResponse([1, 2, 3, 4, 5, 6, 7, 8]),
             Frame::Ack(Ack {
                 ranges: vec![HIGHEST_SENT - 3..HIGHEST_SENT + 1, HIGHEST_SENT - 90..HIGHEST_SENT - 4],
-                received: 17,
+                received: 17 << 8,
                 delay: Duration::from_micros(6_400),
-                downlink_queue: Duration::from_micros(64),
-                credit: 1 << 40,
+                downlink_queue: Duration::from_millis(64),
+                credit: 200,
+            }),
+            Frame::Ack(Ack {
+                ranges: vec![HIGHEST_SENT - 300..HIGHEST_SENT - 200; 1],
+                received: 0,
+                delay: Duration::ZERO,
+                downlink_queue: Duration::from_millis(255),
+                credit: 0,
             }),
             Frame::Fragment(Fragment { message: 1, offset: 0, fin: true, data: b"whole" }),
             Frame::Fragment(Fragment { message: 1 << 30, offset: 16_000, fin: false, data: b"part" }),
@@ -314,9 +330,9 @@ mod tests {
     fn ack_ranges_below_zero_are_malformed() {
         let mut buf = Vec::new();
         buf.u8(kind::ACK);
-        buf.u32(HIGHEST_SENT as u32);
-        buf.u32(0);
-        for value in [0, 0, 0, 0, VARINT_MAX] {
+        buf.u24(HIGHEST_SENT as u32);
+        buf.u24(0);
+        for value in [0, 0, 0, VARINT_MAX] {
             buf.varint(value);
         }
         assert_eq!(decode_all(&buf), Err(Malformed));
@@ -329,7 +345,7 @@ mod tests {
             let mut body = vec![0; rng.index(64)];
             rng.fill(&mut body);
             if let Some(first) = body.first_mut() {
-                *first %= 0x12;
+                *first %= 0x13;
             }
             let _ = decode_all(&body);
         }

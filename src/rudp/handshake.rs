@@ -1,5 +1,6 @@
 //! The bodies of the handshake datagrams; the diagrams stand in [`crate::rudp`].
 
+use super::clock::Ticks;
 use super::cookie::Cookie;
 use crate::coding::{Malformed, Reader, Writer};
 
@@ -13,8 +14,8 @@ pub struct Hello {
     pub receive_window: u32,
     /// The largest datagram that the sender of this takes in, B.
     pub datagram_size: u16,
-    /// When this was sent, by its sender's clock: µs, wrapping.
-    pub sent: u32,
+    /// When this was sent, by its sender's clock.
+    pub sent: Ticks,
 }
 
 impl Hello {
@@ -50,11 +51,11 @@ pub struct Welcome {
     /// The largest datagram that the sender of this takes in, B.
     pub datagram_size: u16,
     /// The timestamp of the hello that this answers.
-    pub hello_sent: u32,
-    /// When that hello arrived, by this side's clock: µs, wrapping.
-    pub hello_received: u32,
+    pub hello_sent: Ticks,
+    /// When that hello arrived, by this side's clock.
+    pub hello_received: Ticks,
     /// When this was sent, by the same clock.
-    pub sent: u32,
+    pub sent: Ticks,
     /// The standing queue on this side's downlink, as far as it is known, µs.
     pub downlink_queue: u32,
 }

@@ -10,17 +10,19 @@
 //! All numbers are big-endian; `varint` is QUIC's (RFC 9000 §16).
 //!
 //! ```text
-//!  0       1                               9               13              17
-//! +-------+-------------------------------+---------------+---------------+-----------------
-//! | C | k |         connection id         | packet number |     crc32     | body …
-//! +-------+-------------------------------+---------------+---------------+-----------------
+//!  0       1               5               9               13
+//! +-------+---------------+---------------+---------------+-----------------
+//! | D | k | connection id | packet number |     crc32     | body …
+//! +-------+---------------+---------------+---------------+-----------------
 //!   |   kind: 0 hello, 1 retry, 2 welcome, 3 data, 4 close, 5 oneshot
 //!   version of the format
 //! ```
 //!
 //! The crc stands over the whole datagram but itself. The packet number begins at a random value, counts up with each
 //! datagram of a connection and direction, and is never used twice; now and then one is left out, and who acks that one
-//! is a liar. A datagram whose crc, version, kind or length is wrong is counted and dropped.
+//! is a liar. A datagram whose crc, version, kind or length is wrong is counted and dropped. A close carries the number that
+//! comes next, or that of the datagram which it answers; one with a number that is far from both is forged. A oneshot has a
+//! transaction of 64 bits where the connection id and the packet number stand.
 //!
 //! # The handshake
 //!
@@ -38,7 +40,7 @@
 //!   |<---------------- welcome |   A has one
 //! ```
 //!
-//! Times are µs of the sender's own clock and wrap. The hello and the welcome are the small first packets from which
+//! Times are ticks of 62.5 ns of the sender's own clock and wrap; a downlink queue is told in µs. The hello and the welcome are the small first packets from which
 //! both sides take the delay of the empty path.
 //!
 //! # Frames of a data datagram
@@ -46,18 +48,19 @@
 //! ```text
 //! 00             padding
 //! 01             ping
-//! 02             ack: largest u32 | its arrival u32 | ack delay varint | downlink queue varint | credit varint
-//!                     | further ranges varint | length − 1 varint | (gap − 1 varint | length − 1 varint) …
-//! 03             immediate ack wanted
-//! 04             timestamp: sent u32 | unsettled varint
-//! 05             abandon: message varint | length varint
-//! 06             path challenge: token, 8 B
-//! 07             path response: token, 8 B
+//! 02             ack: largest u24 | its arrival u24 | ack delay varint | downlink queue u8 | credit u8 | length − 1 varint
+//! 03             ack with gaps: as an ack | further ranges varint | (gap − 1 varint | length − 1 varint) …
+//! 04             immediate ack wanted
+//! 05             timestamp: sent u24 | unsettled varint
+//! 06             abandon: message varint | length varint
 //! 08 + flags     fragment: message varint | [offset varint] | [length varint] | data
 //!                flags: 1 the message ends here, 2 a length is given, 4 an offset is given
+//! 10             path challenge: token, 8 B
+//! 11             path response: token, 8 B
 //! ```
 //!
-//! Delays in an ack count 64 µs.
+//! In acks and timestamps a number is told by its lower 24 bits, and a time by the upper 24 of its ticks: a grain of 16 µs. An
+//! ack's delay counts 64 µs, its queue 1 ms, its credit 64ths of the receive window, modulo 256.
 //!
 //! # A peer whose address changes
 //!
@@ -70,6 +73,7 @@
 //!
 //! Both begin anew with what they knew of the path: B when it moves, A when it is asked.
 
+pub mod clock;
 pub mod config;
 pub mod congestion;
 pub mod connection;

@@ -12,16 +12,16 @@ mod field {
     use std::ops::Range;
 
     pub(super) const VERSION_AND_KIND: usize = 0;
-    pub(super) const CONNECTION: Range<usize> = 1..9;
-    pub(super) const NUMBER: Range<usize> = 9..13;
-    pub(super) const CRC: Range<usize> = 13..17;
+    pub(super) const CONNECTION: Range<usize> = 1..5;
+    pub(super) const NUMBER: Range<usize> = 5..9;
+    pub(super) const CRC: Range<usize> = 9..13;
 }
 
 /// Length of the header, B.
 pub const HEADER_LEN: usize = field::CRC.end;
 
 /// The version of the wire format, in the upper half of the first byte.
-const VERSION: u8 = 0xC;
+pub const VERSION: u8 = 0xD;
 
 /// What a datagram is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -36,7 +36,7 @@ pub enum Kind {
     Data,
     /// Ends a connection. Is not answered.
     Close,
-    /// A question or an answer outside any connection; the connection id is the transaction's.
+    /// A question or an answer outside any connection; see [`Transaction`].
     Oneshot,
 }
 
@@ -50,24 +50,41 @@ impl Kind {
 
 /// Names a connection, for both ends alike; chosen at random by the one that asked for it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct ConnectionId(pub u64);
+pub struct ConnectionId(pub u32);
 
 /// For traces.
 impl fmt::Display for ConnectionId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:016x}", self.0)
+        write!(f, "{:08x}", self.0)
     }
 }
+
+/// Names a question and its answer where there is no connection: takes the place of the connection id, the upper half, and
+/// of the packet number. Chosen at random by the one that asks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Transaction(pub u64);
 
 /// The header of a datagram, decoded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Header {
     /// What the datagram is for.
     pub kind: Kind,
-    /// The connection, or the transaction of a [`Kind::Oneshot`].
+    /// The connection.
     pub connection: ConnectionId,
     /// The packet number on the wire (32 bits, wrapping).
     pub number: u32,
+}
+
+impl Header {
+    /// The header of a [`Kind::Oneshot`].
+    pub const fn oneshot(Transaction(number): Transaction) -> Header {
+        Header { kind: Kind::Oneshot, connection: ConnectionId((number >> 32) as u32), number: number as u32 }
+    }
+
+    /// The transaction of a [`Kind::Oneshot`].
+    pub const fn transaction(&self) -> Transaction {
+        Transaction((self.connection.0 as u64) << 32 | self.number as u64)
+    }
 }
 
 /// Why a datagram was dropped before anyone looked into it.
@@ -91,7 +108,7 @@ pub enum DecodeError {
 pub fn begin(buf: &mut Vec<u8>, header: Header) {
     buf.clear();
     buf.u8(VERSION << 4 | header.kind as u8);
-    buf.u64(header.connection.0);
+    buf.u32(header.connection.0);
     buf.u32(header.number);
     buf.u32(0);
 }
@@ -114,7 +131,7 @@ pub fn open(datagram: &[u8]) -> Result<(Header, &[u8]), DecodeError> {
     if word(field::CRC) != checksum(datagram) {
         return Err(DecodeError::Crc);
     }
-    let connection = ConnectionId(u64::from_be_bytes(array(&header[field::CONNECTION])));
+    let connection = ConnectionId(word(field::CONNECTION));
     Ok((Header { kind, connection, number: word(field::NUMBER) }, body))
 }
 
@@ -135,7 +152,7 @@ mod tests {
     use super::*;
 
     const HEADER: Header =
-        Header { kind: Kind::Data, connection: ConnectionId(0x0123_4567_89ab_cdef), number: 0xffff_fff0 };
+        Header { kind: Kind::Data, connection: ConnectionId(0x89ab_cdef), number: 0xffff_fff0 };
 
     fn datagram(body: &[u8]) -> Vec<u8> {
         let mut buf = vec![9; 3];
@@ -150,6 +167,13 @@ mod tests {
         for body in [&b""[..], b"x", &[7; 1400]] {
             assert_eq!(open(&datagram(body)), Ok((HEADER, body)));
         }
+    }
+
+    #[test]
+    fn a_transaction_takes_the_place_of_connection_and_number() {
+        let transaction = Transaction(0x0123_4567_89ab_cdef);
+        let header = Header::oneshot(transaction);
+        assert_eq!((header.transaction(), header.number), (transaction, 0x89ab_cdef));
     }
 
     #[test]

@@ -2,6 +2,7 @@
 //!
 //! Duplicates are recognised here; messages are put together in [`super::recv_window`].
 
+use super::clock;
 use super::frame::{Ack, MAX_ACK_RANGES};
 use super::ranges::RangeSet;
 use crate::time::{Duration, Instant};
@@ -99,19 +100,13 @@ impl Received {
         self.due
     }
 
-    /// The ack to send now. `local_clock` turns an instant into µs of the wrapping clock of the wire.
-    pub fn make_ack(
-        &mut self,
-        now: Instant,
-        local_clock: impl Fn(Instant) -> u32,
-        downlink_queue: Duration,
-        credit: u64,
-    ) -> Ack {
+    /// The ack to send now.
+    pub fn make_ack(&mut self, now: Instant, downlink_queue: Duration, credit: u8) -> Ack {
         self.unacked = 0;
         self.due = None;
         Ack {
             ranges: Ack::ranges_of(&self.numbers),
-            received: local_clock(self.largest_arrival),
+            received: clock::at(self.largest_arrival),
             delay: now.since(self.largest_arrival),
             downlink_queue,
             credit,
@@ -130,7 +125,7 @@ mod tests {
     }
 
     fn ack(received: &mut Received, now: Instant) -> Ack {
-        received.make_ack(now, |instant| instant.as_micros() as u32, Duration::ZERO, 0)
+        received.make_ack(now, Duration::ZERO, 0)
     }
 
     #[test]
@@ -144,7 +139,7 @@ mod tests {
         received.on_packet(103, at(3), true);
         assert_eq!(received.ack_due(), Some(at(3)));
         let ack = ack(&mut received, at(5));
-        assert_eq!((&ack.ranges[..], ack.received), (slice::from_ref(&(100..104)), 3_000));
+        assert_eq!((&ack.ranges[..], ack.received), (slice::from_ref(&(100..104)), clock::at(at(3))));
         assert_eq!(ack.delay, Duration::from_millis(2));
         assert_eq!(received.ack_due(), None);
     }

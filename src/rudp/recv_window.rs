@@ -15,6 +15,12 @@ pub const MESSAGE_OVERHEAD: u64 = 128;
 /// How far the newest message may be ahead of the oldest unsettled one.
 pub const MESSAGE_WINDOW: u64 = 16_384;
 
+/// The unit in which an ack tells the credit, B, where the window is `window` B. All that may be meant lies within one window
+/// of what the other side knows, so that a byte says it all.
+pub const fn credit_unit(window: u64) -> u64 {
+    if window < 64 { 1 } else { window / 64 }
+}
+
 /// A message may have arrived in this many separate parts, and in one more for each [`BYTES_PER_GAP`] of it: each part
 /// takes room of its own that nobody is charged for. Fragments are some hundred bytes long, so that losses alone leave
 /// far fewer.
@@ -75,9 +81,9 @@ impl RecvWindow {
         }
     }
 
-    /// How much the sender may have begun in all.
-    pub fn credit(&self) -> u64 {
-        self.returned + self.window
+    /// How much the sender may have begun in all, in whole [units](credit_unit) modulo 256.
+    pub fn credit(&self) -> u8 {
+        ((self.returned + self.window) / credit_unit(self.window)) as u8
     }
 
     /// Bytes held for messages that aren't whole yet, overheads included.
@@ -194,7 +200,7 @@ mod tests {
         assert_eq!(window.on_fragment(part(2, 0, true, b"")).unwrap().unwrap(), b"");
         assert_eq!(window.on_fragment(part(2, 0, true, b"")), Ok(None));
         assert_eq!(window.held(), 0);
-        assert_eq!(window.credit(), (1 << 16) + 4 + 16 + 3 * MESSAGE_OVERHEAD);
+        assert_eq!(window.credit(), 64, "not a whole unit has come back");
     }
 
     #[test]
@@ -248,7 +254,7 @@ mod tests {
         assert_eq!(window.held(), 150 + MESSAGE_OVERHEAD);
         window.on_abandon(0, 400).unwrap();
         window.on_abandon(0, 400).unwrap();
-        assert_eq!((window.held(), window.credit()), (0, 1_000 + 400 + MESSAGE_OVERHEAD));
+        assert_eq!((window.held(), window.credit()), (0, ((1_000 + 400 + MESSAGE_OVERHEAD) / 15) as u8));
         assert_eq!(window.on_abandon(1, 501), Err(Violation::Length));
         assert_eq!(window.on_fragment(part(0, 0, true, b"late")), Ok(None));
     }

@@ -11,7 +11,7 @@ use smallvec::SmallVec;
 
 use super::frame::{Fragment, Frame};
 use super::ranges::RangeSet;
-use super::recv_window::{MESSAGE_OVERHEAD, MESSAGE_WINDOW};
+use super::recv_window::{MESSAGE_OVERHEAD, MESSAGE_WINDOW, credit_unit};
 use super::sent::Content;
 use crate::coding::varint_len;
 
@@ -72,13 +72,16 @@ pub struct SendWindow {
     abandons: VecDeque<u64>,
     /// What has been started in all, by the receiver's accounting.
     used: u64,
+    /// What may be: so many of the receiver's units, and how many B one is.
     credit: u64,
+    credit_unit: u64,
     rewritten: u64,
 }
 
 impl SendWindow {
-    /// No message yet; the receiver grants `credit` to begin with.
-    pub fn new(credit: u64) -> SendWindow {
+    /// No message yet; the receiver grants `window` B to begin with.
+    pub fn new(window: u64) -> SendWindow {
+        let credit_unit = credit_unit(window);
         SendWindow {
             base: 0,
             messages: VecDeque::new(),
@@ -86,7 +89,8 @@ impl SendWindow {
             bulk: Lane::default(),
             abandons: VecDeque::new(),
             used: 0,
-            credit,
+            credit: window / credit_unit,
+            credit_unit,
             rewritten: 0,
         }
     }
@@ -98,9 +102,16 @@ impl SendWindow {
         lane.queued.push_back(Queued { tag, data });
     }
 
-    /// The receiver's newest grant.
-    pub fn grant(&mut self, credit: u64) {
-        self.credit = self.credit.max(credit);
+    /// The receiver grants `window` B to begin with.
+    pub fn open(&mut self, window: u64) {
+        self.credit_unit = credit_unit(window);
+        self.credit = window / self.credit_unit;
+    }
+
+    /// The receiver's newest grant, as its acks tell it.
+    pub fn grant(&mut self, credit: u8) {
+        let more = credit.wrapping_sub(self.credit as u8) as i8;
+        self.credit += u64::try_from(more).unwrap_or(0);
     }
 
     /// Whether something of this lane could be written now.
@@ -315,7 +326,7 @@ impl SendWindow {
     }
 
     fn may_start(&self, len: usize) -> bool {
-        self.used + len as u64 + MESSAGE_OVERHEAD <= self.credit
+        self.used + len as u64 + MESSAGE_OVERHEAD <= self.credit * self.credit_unit
             && (self.messages.len() as u64) < MESSAGE_WINDOW
     }
 
@@ -403,13 +414,14 @@ mod tests {
 
     #[test]
     fn nothing_is_started_beyond_the_credit() {
-        let mut window = SendWindow::new(2 * (100 + MESSAGE_OVERHEAD));
+        let mut window = SendWindow::new(2 * (128 + MESSAGE_OVERHEAD));
         for _ in 0..3 {
-            window.push(Class::Bulk, 0, Bytes::from(vec![0; 100]));
+            window.push(Class::Bulk, 0, Bytes::from(vec![0; 128]));
         }
         assert_eq!(fragments(&write(&mut window, Class::Bulk, 1_000).0).len(), 2);
         assert!(!window.has_pending(Class::Bulk));
-        window.grant(3 * (100 + MESSAGE_OVERHEAD));
+        // What was told before that, and comes late, takes nothing back.
+        [96, 80].into_iter().for_each(|credit| window.grant(credit));
         assert_eq!(fragments(&write(&mut window, Class::Bulk, 1_000).0).len(), 1);
     }
 

@@ -1,4 +1,4 @@
-//! Packet numbers: 64 bits inside, 32 bits on the wire.
+//! Packet numbers: 64 bits inside, 32 bits in headers and 24 in acks on the wire.
 //!
 //! They begin at a random value and are never used twice, a retransmission included, so an acknowledgement always
 //! says which copy arrived.
@@ -28,6 +28,12 @@ pub fn expand(wire: u32, expected: u64) -> u64 {
     expected.saturating_add_signed(i64::from(distance))
 }
 
+/// The full number nearest to `expected` whose low 24 bits are `wire`.
+pub fn expand_u24(wire: u32, expected: u64) -> u64 {
+    let distance = (wire.wrapping_sub(expected as u32) << 8) as i32 >> 8;
+    expected.saturating_add_signed(i64::from(distance))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -38,6 +44,20 @@ mod tests {
             for distance in [-(1i64 << 31), -70_000, -1, 0, 1, 70_000, (1 << 31) - 1] {
                 let number = expected.checked_add_signed(distance).unwrap();
                 assert_eq!(expand(to_wire(number), expected), number, "{expected:#x} {distance}");
+            }
+        }
+    }
+
+    #[test]
+    fn so_does_one_of_24_bits() {
+        for expected in [1u64 << 32, (1 << 32) + 5, (3 << 32) - 1, (7 << 32) + (1 << 23)] {
+            for distance in [-(1i64 << 23), -70_000, -1, 0, 1, 70_000, (1 << 23) - 1] {
+                let number = expected.checked_add_signed(distance).unwrap();
+                assert_eq!(
+                    expand_u24(to_wire(number) & 0xff_ffff, expected),
+                    number,
+                    "{expected:#x} {distance}"
+                );
             }
         }
     }

@@ -370,7 +370,7 @@ fn a_stranger_gets_no_state_and_no_more_bytes_than_it_sent() {
     for kind in [Kind::Hello, Kind::Retry, Kind::Welcome, Kind::Data, Kind::Close] {
         for len in [0, 1, 40, 1_000] {
             let mut datagram = Vec::new();
-            packet::begin(&mut datagram, Header { kind, connection: ConnectionId(len as u64), number: 7 });
+            packet::begin(&mut datagram, Header { kind, connection: ConnectionId(len as u32), number: 7 });
             if kind == Kind::Hello {
                 Hello { cookie: None, receive_window: 0, datagram_size: 0, sent: 0 }.encode(&mut datagram);
             }

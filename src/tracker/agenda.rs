@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use crate::Fid;
 use crate::name::FileName;
 use crate::rand::Rng;
-use crate::rudp::packet::ConnectionId;
+use crate::rudp::packet::Transaction;
 use crate::time::{Duration, Instant};
 
 /// When an unanswered question is first repeated (BEP 15 waits 15 s; a tracker is quicker than that, or lost the
@@ -40,13 +40,13 @@ pub(super) struct Agenda {
     rng: Rng,
     entries: BTreeMap<Task, Entry>,
     schedule: BTreeSet<(Instant, Task)>,
-    transactions: BTreeMap<ConnectionId, Task>,
+    transactions: BTreeMap<Transaction, Task>,
     in_flight: usize,
 }
 
 #[derive(Clone, Copy, Debug)]
 struct Entry {
-    transaction: ConnectionId,
+    transaction: Transaction,
     due: Instant,
     /// How long to wait after the last sending of this question.
     wait: Duration,
@@ -84,7 +84,7 @@ impl Agenda {
     pub(super) fn set(&mut self, task: Task, due: Instant) {
         let last_sent = self.entries.get(&task).and_then(|entry| entry.last_sent);
         self.remove(&task);
-        let transaction = ConnectionId(self.rng.u64());
+        let transaction = Transaction(self.rng.u64());
         self.transactions.insert(transaction, task.clone());
         self.schedule.insert((due, task.clone()));
         let entry = Entry {
@@ -141,7 +141,7 @@ impl Agenda {
     }
 
     /// The next question to send, if one is due at `now`; it counts as sent, and its repeat is scheduled.
-    pub(super) fn next(&mut self, now: Instant) -> Option<(Task, ConnectionId)> {
+    pub(super) fn next(&mut self, now: Instant) -> Option<(Task, Transaction)> {
         let (_, task) = self.schedule.first().filter(|(due, _)| *due <= now)?.clone();
         let entry = self.entries.get_mut(&task)?;
         if entry.out_of_turn == OutOfTurn::Due {
@@ -167,7 +167,7 @@ impl Agenda {
     }
 
     /// The task that was sent as `transaction`, if it is in flight.
-    pub(super) fn in_flight_as(&self, transaction: ConnectionId) -> Option<&Task> {
+    pub(super) fn in_flight_as(&self, transaction: Transaction) -> Option<&Task> {
         let task = self.transactions.get(&transaction)?;
         self.entries.get(task).filter(|entry| entry.in_flight).map(|_| task)
     }

@@ -13,7 +13,7 @@ use crate::Fid;
 use crate::name::FileName;
 use crate::rand::Rng;
 use crate::rudp::cookie::Cookie;
-use crate::rudp::packet::{ConnectionId, Header, Kind};
+use crate::rudp::packet::{Header, Kind, Transaction};
 use crate::time::{Duration, Instant};
 
 /// A holding is announced this many times in the time that its lease lasts: two may be lost.
@@ -220,7 +220,7 @@ impl Announcer {
         if header.kind != Kind::Oneshot || canonical(from) != canonical(self.tracker) {
             return false;
         }
-        let Some(task) = self.agenda.in_flight_as(header.connection).cloned() else { return false };
+        let Some(task) = self.agenda.in_flight_as(header.transaction()).cloned() else { return false };
         let Ok(response) = Response::decode(body) else { return false };
         let answered = self.handle_response(now, task, response);
         if answered {
@@ -273,7 +273,7 @@ impl Announcer {
         self.silent_since.filter(|_| self.agenda.in_flight() > 0)
     }
 
-    fn encode(&self, task: &Task, transaction: ConnectionId, buf: &mut Vec<u8>) {
+    fn encode(&self, task: &Task, transaction: Transaction, buf: &mut Vec<u8>) {
         let request = match task {
             // Without a cookie a question isn't looked into; the shortest gets one soonest.
             _ if self.cookie.is_none() => Request::Hello,

@@ -20,7 +20,7 @@
 //! # The exchange
 //!
 //! One datagram asks, one answers, whoever asked repeats until answered, and every request is idempotent. All are
-//! [`Kind::Oneshot`](crate::rudp::packet::Kind::Oneshot) packets of the project (17 B of header with a crc over the
+//! [`Kind::Oneshot`](crate::rudp::packet::Kind::Oneshot) packets of the project (13 B of header with a crc over the
 //! whole); the connection id is the number of the transaction, chosen at random by the asker and repeated in the
 //! answer, the packet number is 0. No datagram is longer than 1,200 B.
 //!

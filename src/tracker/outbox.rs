@@ -7,7 +7,7 @@
 use std::collections::VecDeque;
 use std::net::SocketAddr;
 
-use crate::rudp::packet::ConnectionId;
+use crate::rudp::packet::Transaction;
 use crate::time::{Duration, Instant};
 use crate::units::Rate;
 
@@ -46,7 +46,7 @@ pub(super) enum Outcome {
 #[derive(Debug)]
 struct Answer {
     to: SocketAddr,
-    transaction: ConnectionId,
+    transaction: Transaction,
     datagram: Vec<u8>,
 }
 
@@ -92,7 +92,7 @@ impl Outbox {
         &mut self,
         asker: Asker,
         to: SocketAddr,
-        transaction: ConnectionId,
+        transaction: Transaction,
         datagram: &[u8],
     ) -> Outcome {
         let queue = match asker {
@@ -150,7 +150,7 @@ mod tests {
     }
 
     fn push(outbox: &mut Outbox, asker: Asker, port: u16, transaction: u64, len: usize) -> Outcome {
-        outbox.push(asker, addr(port), ConnectionId(transaction), &vec![7; len])
+        outbox.push(asker, addr(port), Transaction(transaction), &vec![7; len])
     }
 
     #[test]

@@ -9,7 +9,7 @@ use crate::Fid;
 use crate::coding::{Malformed, Reader, Writer};
 use crate::name::FileName;
 use crate::rudp::cookie::Cookie;
-use crate::rudp::packet::{self, ConnectionId, HEADER_LEN, Header, Kind};
+use crate::rudp::packet::{self, HEADER_LEN, Header, Transaction};
 
 /// No datagram of this protocol is longer, B: what passes every path of the Internet (RFC 8899 §5.1.2).
 pub const MAX_DATAGRAM: usize = 1_200;
@@ -186,7 +186,7 @@ pub struct Asked {
 impl Request {
     /// Writes the datagram that asks this under the number `transaction` over `buf`. Its length doesn't depend on
     /// whether there is a cookie, and is at least that of a [`Response::NeedCookie`].
-    pub fn encode(&self, transaction: ConnectionId, cookie: Option<&Cookie>, buf: &mut Vec<u8>) {
+    pub fn encode(&self, transaction: Transaction, cookie: Option<&Cookie>, buf: &mut Vec<u8>) {
         begin(transaction, buf);
         buf.u8(match self {
             Request::Hello => tag::HELLO,
@@ -256,7 +256,7 @@ impl Asked {
 impl Response {
     /// Writes the datagram that answers `transaction` with this over `buf`: at most [`MAX_DATAGRAM`] B, whatever is
     /// in the lists (what is beyond their stated lengths is left out).
-    pub fn encode(&self, transaction: ConnectionId, buf: &mut Vec<u8>) {
+    pub fn encode(&self, transaction: Transaction, buf: &mut Vec<u8>) {
         begin(transaction, buf);
         match self {
             Response::NeedCookie(cookie) => {
@@ -336,8 +336,8 @@ pub(super) fn canonical(addr: SocketAddr) -> SocketAddr {
     SocketAddr::new(addr.ip().to_canonical(), addr.port())
 }
 
-fn begin(transaction: ConnectionId, buf: &mut Vec<u8>) {
-    packet::begin(buf, Header { kind: Kind::Oneshot, connection: transaction, number: 0 });
+fn begin(transaction: Transaction, buf: &mut Vec<u8>) {
+    packet::begin(buf, Header::oneshot(transaction));
 }
 
 fn encode_name(name: Option<&FileName>, buf: &mut Vec<u8>) {

@@ -14,7 +14,7 @@ use crate::Fid;
 use crate::machine::Machine;
 use crate::rand::Rng;
 use crate::rudp::cookie::CookieJar;
-use crate::rudp::packet::{self, ConnectionId, Kind};
+use crate::rudp::packet::{self, Kind, Transaction};
 use crate::time::Instant;
 use crate::units::Rate;
 
@@ -117,7 +117,7 @@ impl Server {
         }
     }
 
-    fn queue(&mut self, asker: Asker, to: SocketAddr, transaction: ConnectionId, response: &Response) {
+    fn queue(&mut self, asker: Asker, to: SocketAddr, transaction: Transaction, response: &Response) {
         response.encode(transaction, &mut self.scratch);
         match self.outbox.push(asker, to, transaction, &self.scratch) {
             Outcome::Queued => {}
@@ -145,7 +145,7 @@ impl Machine for Server {
         if !cookie.is_some_and(|cookie| self.jar.accepts(now, from, &cookie)) {
             self.counters.unproven += 1;
             let response = Response::NeedCookie(self.jar.make(now, from));
-            self.queue(Asker::Unproven, from, header.connection, &response);
+            self.queue(Asker::Unproven, from, header.transaction(), &response);
             return;
         }
         let response = match request {
@@ -156,7 +156,7 @@ impl Machine for Server {
             Response::Refused(_) => self.counters.refused += 1,
             _ => self.counters.granted += 1,
         }
-        self.queue(Asker::Proven, from, header.connection, &response);
+        self.queue(Asker::Proven, from, header.transaction(), &response);
     }
 
     fn handle_timeout(&mut self, now: Instant) {

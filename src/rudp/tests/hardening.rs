@@ -20,7 +20,7 @@ use crate::time::{Duration, Instant};
 
 const DATAGRAM: usize = 1_200;
 
-pub(super) fn datagram(kind: Kind, connection: u64, number: u32, body: &[u8]) -> Vec<u8> {
+pub(super) fn datagram(kind: Kind, connection: u32, number: u32, body: &[u8]) -> Vec<u8> {
     let mut datagram = Vec::new();
     packet::begin(&mut datagram, Header { kind, connection: ConnectionId(connection), number });
     datagram.extend_from_slice(body);
@@ -28,7 +28,7 @@ pub(super) fn datagram(kind: Kind, connection: u64, number: u32, body: &[u8]) ->
     datagram
 }
 
-fn hello(connection: u64, number: u32, cookie: Option<Cookie>) -> Vec<u8> {
+fn hello(connection: u32, number: u32, cookie: Option<Cookie>) -> Vec<u8> {
     let mut body = Vec::new();
     let hello = Hello { cookie, receive_window: 1 << 20, datagram_size: DATAGRAM as u16, sent: 0 };
     hello.encode(&mut body);
@@ -55,7 +55,7 @@ pub(super) struct Liar {
     pub(super) now: Instant,
 }
 
-pub(super) const LIAR_ID: u64 = 77;
+pub(super) const LIAR_ID: u32 = 77;
 
 impl Liar {
     pub(super) fn new(config: Config) -> Liar {
@@ -81,7 +81,7 @@ impl Liar {
             received: 0,
             delay: Duration::ZERO,
             downlink_queue: Duration::ZERO,
-            credit: 1 << 30,
+            credit: 255,
         }));
     }
 
@@ -113,7 +113,7 @@ fn cookie_for(endpoint: &mut Endpoint, now: Instant, from: SocketAddr) -> Cookie
 }
 
 /// Whether `from` is let in when it comes back with its cookie.
-pub(super) fn dial(endpoint: &mut Endpoint, now: Instant, from: SocketAddr, id: u64) -> bool {
+pub(super) fn dial(endpoint: &mut Endpoint, now: Instant, from: SocketAddr, id: u32) -> bool {
     let cookie = cookie_for(endpoint, now, from);
     endpoint.handle_datagram(now, from, &hello(id, 7, Some(cookie)));
     let answers = drain(endpoint, now);
@@ -129,8 +129,8 @@ fn forged_hellos_leave_no_connection_and_few_answers() {
         // The right time and a wrong tag, so that it isn't for its age that it is refused.
         made_up[..4].copy_from_slice(&5u32.to_be_bytes());
         let cookie = Cookie::decode(&mut Reader::new(&made_up)).ok();
-        endpoint.handle_datagram(now, stranger(n), &hello(n as u64, 1, None));
-        endpoint.handle_datagram(now, stranger(n), &hello(n as u64, 1, cookie));
+        endpoint.handle_datagram(now, stranger(n), &hello(n as u32, 1, None));
+        endpoint.handle_datagram(now, stranger(n), &hello(n as u32, 1, cookie));
     }
     assert_eq!(endpoint.connection_count(), 0);
     assert_eq!(endpoint.poll_timeout(), None);
@@ -168,7 +168,7 @@ fn connections_are_capped_in_all_and_for_each_ip() {
         for port in 0..5 {
             let mut from = stranger(ip);
             from.set_port(4_000 + port);
-            let is_in = dial(&mut endpoint, now, from, (ip as u64) << 8 | u64::from(port));
+            let is_in = dial(&mut endpoint, now, from, (ip as u32) << 8 | u32::from(port));
             assert_eq!(is_in, port < 3 && ip < 3 || (ip, port) == (3, 0), "connection {port} of IP {ip}");
         }
         assert_eq!(endpoint.connection_count(), (3 * (ip + 1)).min(10));
@@ -262,7 +262,7 @@ fn old_packets_to_a_reused_port_are_answered_seldom_and_never_with_more() {
         let now = secs(5.0) + Duration::from_millis(millis);
         // Sources of very many addresses: a victim could be any of them.
         for n in 0..10 {
-            let stale = datagram(Kind::Data, millis, 9, &[1; DATAGRAM - HEADER_LEN]);
+            let stale = datagram(Kind::Data, millis as u32, 9, &[1; DATAGRAM - HEADER_LEN]);
             restarted.handle_datagram(now, stranger(millis as usize * 10 + n), &stale);
             came_in += stale.len();
         }
@@ -281,7 +281,7 @@ fn stray_handshakes_and_closes_are_never_answered() {
     let mut endpoint = Endpoint::new(Config::default(), Rng::from_seed(2));
     for kind in [Kind::Retry, Kind::Welcome, Kind::Close] {
         for n in 0..1_000 {
-            endpoint.handle_datagram(secs(5.0), stranger(n), &datagram(kind, n as u64, 1, &[0; 40]));
+            endpoint.handle_datagram(secs(5.0), stranger(n), &datagram(kind, n as u32, 1, &[0; 40]));
         }
     }
     assert_eq!(drain(&mut endpoint, secs(5.0)), []);
@@ -318,7 +318,7 @@ struct Flood {
 
 impl Flood {
     fn write(&mut self, buf: &mut Vec<u8>) {
-        let id = self.rng.u64();
+        let id = self.rng.u32();
         *buf = match self.rng.below(4) {
             0 | 1 => hello(id, 1, None),
             2 => hello(id, 1, Cookie::decode(&mut Reader::new(&self.rng.bytes::<20>())).ok()),

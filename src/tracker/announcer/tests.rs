@@ -316,7 +316,7 @@ fn answers_of_strangers_late_answers_and_repeated_ones_change_nothing() {
     let (header, body) = packet::open(&cookie).unwrap();
     // Of another port, of another transaction, cut.
     assert!(!announcer.handle_oneshot(at(1), "10.0.0.100:10087".parse().unwrap(), header, body));
-    let other = Header { connection: ConnectionId(header.connection.0 ^ 1), ..header };
+    let other = Header::oneshot(Transaction(header.transaction().0 ^ 1));
     assert!(!announcer.handle_oneshot(at(1), tracker, other, body));
     assert!(!announcer.handle_oneshot(at(1), tracker, header, &body[1..]));
     assert_eq!(ask(&mut announcer, &mut server, at(1)).len(), 0);
@@ -328,7 +328,7 @@ fn answers_of_strangers_late_answers_and_repeated_ones_change_nothing() {
     assert_eq!(ask(&mut announcer, &mut server, at(2)).len(), 0);
     // An answer to a question of another kind.
     let mut done = Vec::new();
-    Response::Done.encode(header.connection, &mut done);
+    Response::Done.encode(header.transaction(), &mut done);
     let (header, body) = packet::open(&done).unwrap();
     assert!(!announcer.handle_oneshot(at(2), tracker, header, body));
     // The answer, twice.
@@ -367,7 +367,8 @@ fn a_tracker_that_names_a_lease_of_no_time_is_not_flooded() {
     announcer.poll_transmit(at(0), &mut buf).unwrap();
     let (header, _) = packet::open(&buf).unwrap();
     let mut reply = Vec::new();
-    Response::Holders { lease_seconds: 0, total: 1, holders: vec![] }.encode(header.connection, &mut reply);
+    Response::Holders { lease_seconds: 0, total: 1, holders: vec![] }
+        .encode(header.transaction(), &mut reply);
     let (header, body) = packet::open(&reply).unwrap();
     assert!(announcer.handle_oneshot(at(10), tracker, header, body));
     assert!(announcer.poll_timeout().unwrap().0 >= at(1_800));

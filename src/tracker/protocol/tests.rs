@@ -5,7 +5,7 @@ use crate::rand::Rng;
 use crate::rudp::cookie::CookieJar;
 use crate::time::Instant;
 
-const TRANSACTION: ConnectionId = ConnectionId(0x0102_0304_0506_0708);
+const TRANSACTION: Transaction = Transaction(0x0102_0304_0506_0708);
 
 fn cookie() -> Cookie {
     CookieJar::new(&mut Rng::from_seed(1)).make(Instant::ORIGIN, "10.0.0.1:1".parse().unwrap())
@@ -49,7 +49,7 @@ fn responses() -> Vec<Response> {
 
 fn body(datagram: &[u8]) -> &[u8] {
     let (header, body) = packet::open(datagram).unwrap();
-    assert_eq!(header, Header { kind: Kind::Oneshot, connection: TRANSACTION, number: 0 });
+    assert_eq!(header, Header::oneshot(TRANSACTION));
     body
 }
 

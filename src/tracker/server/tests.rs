@@ -55,15 +55,12 @@ impl Talk {
     ) -> Response {
         self.transactions += 1;
         let mut datagram = Vec::new();
-        request.encode(ConnectionId(self.transactions), cookie, &mut datagram);
+        request.encode(Transaction(self.transactions), cookie, &mut datagram);
         let replies = self.send(now, from, &datagram);
         let [reply] = &replies[..] else { panic!("{} answers to {request:?}", replies.len()) };
         assert!(reply.len() <= MAX_DATAGRAM);
         let (header, body) = packet::open(reply).unwrap();
-        assert_eq!(
-            (header.kind, header.connection, header.number),
-            (Kind::Oneshot, ConnectionId(self.transactions), 0)
-        );
+        assert_eq!((header.kind, header.transaction()), (Kind::Oneshot, Transaction(self.transactions)));
         Response::decode(body).unwrap()
     }
 
@@ -171,11 +168,7 @@ fn a_hostile_name_and_a_full_list_are_refused_with_the_reason() {
 
     let cookie = talk.cookie(at(0), addr(2));
     let mut datagram = Vec::new();
-    Request::Find { name: FileName::new("xx").unwrap() }.encode(
-        ConnectionId(9),
-        Some(&cookie),
-        &mut datagram,
-    );
+    Request::Find { name: FileName::new("xx").unwrap() }.encode(Transaction(9), Some(&cookie), &mut datagram);
     let end = datagram.len();
     datagram[end - 2..].copy_from_slice(b"..");
     packet::seal(&mut datagram);
@@ -197,7 +190,7 @@ fn without_a_valid_cookie_no_more_bytes_leave_than_came_and_nothing_stays() {
     let more = [Request::Cancel { fid: fid("a") }, Request::Find { name: FileName::new("a").unwrap() }];
     for request in real.iter().chain(&more) {
         for cookie in [None, Some(&stranger)] {
-            request.encode(ConnectionId(5), cookie, &mut datagram);
+            request.encode(Transaction(5), cookie, &mut datagram);
             let replies = talk.send(at(0), addr(1), &datagram);
             let out: usize = replies.iter().map(Vec::len).sum();
             assert_eq!(replies.len(), 1);
@@ -215,7 +208,7 @@ fn crafted_datagrams_of_every_kind_and_length_are_not_amplified_either() {
     for kind in 0..=255 {
         for len in 0..120 {
             for fill in [0, 1, 0xff] {
-                let header = packet::Header { kind: Kind::Oneshot, connection: ConnectionId(len), number: 0 };
+                let header = packet::Header::oneshot(Transaction(len));
                 packet::begin(&mut datagram, header);
                 datagram.push(kind);
                 datagram.resize(datagram.len() + len as usize, fill);
@@ -241,7 +234,7 @@ fn noise_leaves_it_unmoved() {
         rng.fill(&mut noise);
         if rng.chance(0.5) && noise.len() >= HEADER_LEN {
             // Past the crc, into the decoder.
-            noise[0] = 0xC5;
+            noise[0] = packet::VERSION << 4 | Kind::Oneshot as u8;
             packet::seal(&mut noise);
         }
         talk.send(at(0), addr(rng.below(65_536) as u16), &noise);
@@ -258,7 +251,7 @@ fn noise_leaves_it_unmoved() {
 fn an_answer_bounced_off_another_tracker_is_not_answered() {
     let mut talk = Talk::new();
     let mut hello = Vec::new();
-    Request::Hello.encode(ConnectionId(1), None, &mut hello);
+    Request::Hello.encode(Transaction(1), None, &mut hello);
     let reply = talk.send(at(0), addr(1), &hello).remove(0);
     assert_eq!(Talk::new().send(at(0), addr(1), &reply), [] as [Vec<u8>; 0]);
 }
