@@ -291,10 +291,14 @@ impl Swarm {
     }
 
     fn say(&mut self, to: Handle, message: &Message<'_>) {
+        self.say_in(Class::Control, to, message);
+    }
+
+    fn say_in(&mut self, class: Class, to: Handle, message: &Message<'_>) {
         log::trace!("to {to:?}: {message}");
         // All that a peer comes to owe us, and is spared, it is told.
         self.unwatched.push(to);
-        self.outbox.push((to, Class::Control, message.encode()));
+        self.outbox.push((to, class, message.encode()));
     }
 
     /// A peer takes part, or says so again because a flag came true.

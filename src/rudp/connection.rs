@@ -33,6 +33,7 @@ use super::path::{self, PathValidation, Token};
 use super::received::{MAX_ACK_DELAY, Received};
 use super::recv_window::RecvWindow;
 use super::reordering::Reordering;
+use super::ride::Rides;
 use super::rtt::RttEstimator;
 use super::send_window::{Class, SendWindow, Tag};
 use super::sent::{Acked, Content, SentPacket, SentPackets};
@@ -119,6 +120,7 @@ pub struct Connection {
     full_acked: bool,
     last_eliciting: Instant,
     last_timestamp: Option<Instant>,
+    rides: Rides,
     liveness: Liveness,
     /// Whether bulk was held back by the shared window when last asked.
     blocked_by_uplink: bool,
@@ -212,6 +214,7 @@ impl Connection {
             full_acked: false,
             last_eliciting: now,
             last_timestamp: None,
+            rides: Rides::default(),
             liveness: Liveness::new(now),
             blocked_by_uplink: false,
             stats: Stats::default(),
@@ -668,7 +671,7 @@ impl Connection {
                 Timer::KeepAlive => self.probe_due |= !self.sent.any_in_flight(),
                 Timer::Idle => return Some(CloseReason::Silent),
                 // Nothing to note: the deadline lies in the past, and poll_transmit sees that.
-                Timer::AckDelay | Timer::Pacing => {}
+                Timer::AckDelay | Timer::Ride | Timer::Pacing => {}
             }
         }
         None
@@ -755,13 +758,19 @@ impl Connection {
             return true;
         }
         let State::Established { received } = &self.state else { return false };
-        let ack_due = received.ack_due();
+        let srtt = self.rtt.smoothed();
+        let ack_due = received.ack_due().map(|due| match received.waits_since() {
+            Some(since) => self.rides.ack_due(now, srtt, since, due),
+            None => due,
+        });
         let ack_now = ack_due.is_some_and(|due| due <= now);
-        let control = self.send.has_pending(Class::Control);
+        let ride_due = self.send.has_pending(Class::Patient).then(|| self.rides.due(now, srtt));
+        let control = self.send.has_pending(Class::Control) || ride_due.is_some_and(|due| due <= now);
         let bulk = self.send.has_pending(Class::Bulk) && self.may_send_bulk(now, links);
         let response = self.validation.owes_response();
         if !(ack_now || control || bulk || response || self.probe_due) {
             self.timers.set(Timer::AckDelay, ack_due);
+            self.timers.set(Timer::Ride, ride_due);
             return false;
         }
         let number = self.sent.next_number();
@@ -829,9 +838,16 @@ impl Connection {
             Frame::PathResponse(token).encode(buf);
         }
         let mut contents = SmallVec::new();
+        // What has waited goes first: a request before the word that takes it back.
+        self.send.write(Class::Patient, buf, limit, &mut contents);
+        self.rides.on_taken();
+        self.timers.set(Timer::Ride, None);
         self.send.write(Class::Control, buf, limit, &mut contents);
         if bulk || self.probe_due {
             self.send.write(Class::Bulk, buf, limit, &mut contents);
+        }
+        if bulk {
+            self.rides.on_bulk(now);
         }
         if contents.is_empty() && response.is_none() {
             Frame::Ping.encode(buf);

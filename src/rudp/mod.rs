@@ -94,6 +94,7 @@ pub mod ranges;
 pub mod received;
 pub mod recv_window;
 pub mod reordering;
+pub mod ride;
 pub mod rtt;
 pub mod send_window;
 pub mod sent;

@@ -26,8 +26,11 @@ pub struct Received {
     largest_arrival: Instant,
     /// Packets since the last ack that ask for one.
     unacked: u32,
-    /// When the ack has to go at the latest.
+    /// When the ack has to go at the latest, and since when it waits.
     due: Option<Instant>,
+    due_since: Instant,
+    /// Whether there is a gap that the sender doesn't know of.
+    has_news: bool,
 }
 
 impl Received {
@@ -40,6 +43,8 @@ impl Received {
             largest_arrival: now,
             unacked: 0,
             due: None,
+            due_since: now,
+            has_news: false,
         };
         received.on_packet(first, now, true);
         received
@@ -75,14 +80,23 @@ impl Received {
         if eliciting {
             self.unacked += 1;
             // A gap is news that the sender needs at once (RFC 9000 §13.2.1).
+            self.has_news |= !in_order;
             let at_once = self.unacked >= PACKETS_PER_ACK || !in_order;
-            self.due = Some(if at_once { now } else { self.due.unwrap_or(now + MAX_ACK_DELAY) });
+            let latest = self.due.unwrap_or(now + MAX_ACK_DELAY);
+            self.expect(now, if at_once { now } else { latest });
         }
+    }
+
+    fn expect(&mut self, now: Instant, due: Instant) {
+        if self.due.is_none() {
+            self.due_since = now;
+        }
+        self.due = Some(due);
     }
 
     /// The sender asks for an ack at once.
     pub fn on_immediate(&mut self, now: Instant) {
-        self.due = Some(now);
+        self.expect(now, now);
     }
 
     /// The sender has no more interest in packets below `floor`.
@@ -100,10 +114,16 @@ impl Received {
         self.due
     }
 
+    /// Since when the ack that is owed waits, unless it tells news that can't.
+    pub fn waits_since(&self) -> Option<Instant> {
+        (self.due.is_some() && !self.has_news).then_some(self.due_since)
+    }
+
     /// The ack to send now.
     pub fn make_ack(&mut self, now: Instant, downlink_queue: Duration, credit: u8) -> Ack {
         self.unacked = 0;
         self.due = None;
+        self.has_news = false;
         Ack {
             ranges: Ack::ranges_of(&self.numbers),
             received: clock::at(self.largest_arrival),

@@ -1,6 +1,6 @@
 //! Messages on their way out: cut into fragments, sent again where lost, dropped where abandoned.
 //!
-//! No clock and no packet number here. Two lanes: control before bulk. A message gets its number when its first
+//! No clock and no packet number here. Three lanes: what is patient, control, bulk. A message gets its number when its first
 //! fragment is written, so what was dropped before leaves no gap.
 
 use std::collections::VecDeque;
@@ -20,6 +20,8 @@ use crate::coding::varint_len;
 pub enum Class {
     /// Small and urgent: before all bulk, not held back by the congestion window.
     Control,
+    /// As control, but it waits a little for a datagram that goes to the peer anyway.
+    Patient,
     /// The content.
     Bulk,
 }
@@ -68,6 +70,7 @@ pub struct SendWindow {
     base: u64,
     messages: VecDeque<Option<Outgoing>>,
     control: Lane,
+    patient: Lane,
     bulk: Lane,
     abandons: VecDeque<u64>,
     /// What has been started in all, by the receiver's accounting.
@@ -86,6 +89,7 @@ impl SendWindow {
             base: 0,
             messages: VecDeque::new(),
             control: Lane::default(),
+            patient: Lane::default(),
             bulk: Lane::default(),
             abandons: VecDeque::new(),
             used: 0,
@@ -284,7 +288,7 @@ impl SendWindow {
 
     /// Drops all messages with this tag: what is queued silently, what is under way by telling the other side.
     pub fn abandon(&mut self, tag: Tag) {
-        for lane in [&mut self.control, &mut self.bulk] {
+        for lane in [&mut self.control, &mut self.patient, &mut self.bulk] {
             let waiting = &mut lane.waiting;
             lane.queued.retain(|queued| {
                 *waiting -= if queued.tag == tag { queued.data.len() } else { 0 };
@@ -298,11 +302,15 @@ impl SendWindow {
             };
             outgoing.abandoned = true;
             outgoing.data = Bytes::new();
-            let lane = if outgoing.class == Class::Control { &mut self.control } else { &mut self.bulk };
+            let lane = match outgoing.class {
+                Class::Control => &mut self.control,
+                Class::Patient => &mut self.patient,
+                Class::Bulk => &mut self.bulk,
+            };
             lane.waiting -= (outgoing.len - outgoing.written) as usize;
             self.abandons.push_back(self.base + index as u64);
         }
-        for class in [Class::Control, Class::Bulk] {
+        for class in [Class::Control, Class::Patient, Class::Bulk] {
             let started = self.lane(class).started;
             if started
                 .is_some_and(|(message, _)| self.outgoing(message).is_none_or(|outgoing| outgoing.abandoned))
@@ -333,6 +341,7 @@ impl SendWindow {
     fn lane(&self, class: Class) -> &Lane {
         match class {
             Class::Control => &self.control,
+            Class::Patient => &self.patient,
             Class::Bulk => &self.bulk,
         }
     }
@@ -340,6 +349,7 @@ impl SendWindow {
     fn lane_mut(&mut self, class: Class) -> &mut Lane {
         match class {
             Class::Control => &mut self.control,
+            Class::Patient => &mut self.patient,
             Class::Bulk => &mut self.bulk,
         }
     }

@@ -13,6 +13,8 @@ pub enum Timer {
     Probe,
     /// An ack has been held back long enough.
     AckDelay,
+    /// What is patient has waited long enough for a datagram to go with.
+    Ride,
     /// Data was held back by the pacer and may go now.
     Pacing,
     /// A path challenge has not been answered: send another one.
@@ -24,11 +26,12 @@ pub enum Timer {
 }
 
 impl Timer {
-    const ALL: [Timer; 8] = [
+    const ALL: [Timer; 9] = [
         Timer::Handshake,
         Timer::Loss,
         Timer::Probe,
         Timer::AckDelay,
+        Timer::Ride,
         Timer::Pacing,
         Timer::PathChallenge,
         Timer::KeepAlive,
@@ -42,6 +45,7 @@ impl Timer {
             Timer::Loss => "declare packets lost",
             Timer::Probe => "probe",
             Timer::AckDelay => "send a delayed ack",
+            Timer::Ride => "send what is patient",
             Timer::Pacing => "pacing",
             Timer::PathChallenge => "repeat a path challenge",
             Timer::KeepAlive => "keep alive",

@@ -10,7 +10,7 @@ use crate::pclient::manifest_fetch::{ManifestFetch, Part};
 use crate::pclient::message::Message;
 use crate::pclient::peer::{Announced, Peer};
 use crate::pclient::pieces::{Bitfield, PieceIndex};
-use crate::rudp::Handle;
+use crate::rudp::{Class, Handle};
 use crate::time::Instant;
 
 /// What a piece turned out to be.
@@ -266,7 +266,12 @@ impl Swarm {
                 }
                 Ask::Cancel { id } => Message::Cancel { channel, id },
             };
-            self.say(to, &message);
+            // As long as the source has more to send than this, the request may wait a little.
+            let waits = match message {
+                Message::Cancel { .. } => false,
+                _ => self.peers.get(&to).is_some_and(|peer| peer.source.requests().len() > 1),
+            };
+            self.say_in(if waits { Class::Patient } else { Class::Control }, to, &message);
         }
     }
 }

@@ -218,7 +218,7 @@ impl Swarm {
             }
             for pieces in std::mem::take(&mut peer.haves).chunks(MAX_HAVES) {
                 let pieces = pieces.iter().map(|piece| piece.get().into()).collect();
-                self.outbox.push((key, Class::Control, Message::Have { channel, pieces }.encode()));
+                self.outbox.push((key, Class::Patient, Message::Have { channel, pieces }.encode()));
             }
         }
     }
