@@ -268,8 +268,9 @@ pub(crate) fn message_seeds() -> Vec<Vec<u8>> {
         Message::Open { channel: 70, fid, has_manifest: true, is_complete: false },
         Message::Shut { channel: 1 },
         Message::Refuse { fid },
-        Message::AskManifest { channel: 1, first: Some(512) },
-        Message::Manifest { channel: 1, size: 1 << 40, proof: b"proof", first: 3, hashes: &hashes },
+        Message::AskManifest { channel: 1, part: Some(512) },
+        Message::Outline { channel: 1, size: 1 << 40, proof: b"proof", joints: &hashes },
+        Message::Hashes { channel: 1, part: 3, hashes: &hashes },
         Message::Bitfield { channel: 1, bytes: b"\xff\x01" },
         Message::Have { channel: 1, pieces: vec![0, 100, 100_000] },
         Message::Request { channel: 1, id: 2, piece: 3, first: 4, count: 5 },
@@ -280,7 +281,7 @@ pub(crate) fn message_seeds() -> Vec<Vec<u8>> {
         Message::Block { channel: 1, id: 2, piece: 3, block: 4, data: b"content" },
         Message::AskPeers { channel: 1 },
         Message::Peers { channel: 1, peers: vec![([10, 0, 0, 1], 7).into(), ([1; 8], 7).into()] },
-        Message::AskManifest { channel: 1, first: None },
+        Message::AskManifest { channel: 1, part: None },
     ];
     messages.iter().map(Message::encode).collect()
 }
@@ -300,7 +301,7 @@ pub(crate) fn size_proof(data: &[u8]) {
 /// True proofs of some sizes.
 pub(crate) fn size_proof_seeds() -> Vec<Vec<u8>> {
     let seed = |size: usize| {
-        let proof = Manifest::of(&vec![5; size]).size_proof().to_bytes();
+        let proof = Manifest::of(&vec![5; size]).outline().size_proof().to_bytes();
         [&(size as u64).to_be_bytes()[..], &proof].concat()
     };
     [0, 1, 1_024, 1_025, 5_000, 70_000].into_iter().map(seed).collect()

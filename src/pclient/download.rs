@@ -7,7 +7,6 @@
 //! as many requests as its count says, or is free.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::ops::RangeInclusive;
 
 use super::availability::Availability;
 use super::message::BLOCK_LEN;
@@ -32,10 +31,6 @@ const CREDIT_PAUSE: Duration = Duration::from_millis(300);
 const MAX_CREDIT_PAUSE: Duration = Duration::from_secs(5);
 /// After this many refusals in a row it is asked for particular pieces.
 const MAX_REFUSALS: u32 = 4;
-/// A source that delivered nothing for as long as so many blocks take it may be doubled at the end; but within these limits,
-/// since nothing is known of a new one, and the rate of one that is gone fades away.
-const SILENCE: RangeInclusive<Duration> = Duration::from_millis(250)..=Duration::from_secs(1);
-const SILENT_BLOCKS: f64 = 2.0;
 /// A source that delivered nothing for this long is asked anew: something was lost that can't have been.
 const STALL: Duration = Duration::from_secs(10);
 /// Most that may be under way or wait to be stored, B; but each source may always have the least number of pieces.
@@ -468,8 +463,7 @@ impl Download {
         len: u64,
     ) -> bool {
         let source = &mut peers.get_mut(&key).expect("only peers send").source;
-        source.meter.add(now, len);
-        source.active = now;
+        source.on_delivered(now, len);
         let Some(index) = source.position(id) else { return false };
         if source.requests()[index].target.is_none() {
             // The source has chosen.
@@ -568,8 +562,7 @@ impl Download {
                 return None;
             }
             let rate = peer.source.meter.rate(now).max(1.0);
-            let usual = Duration::from_secs_f64((SILENT_BLOCKS * f64::from(BLOCK_LEN) / rate).min(1e3));
-            let is_silent = now.since(peer.source.active) >= usual.clamp(*SILENCE.start(), *SILENCE.end());
+            let is_silent = peer.source.is_silent(now);
             let is_sole = |target: &Target| self.under_way(target) <= 1;
             let request = peer.source.requests().iter().enumerate().rev().find(|(index, request)| {
                 let Some(target) = &request.target else { return false };

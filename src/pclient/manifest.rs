@@ -12,6 +12,10 @@ use super::size_proof::SizeProof;
 use super::tree;
 use crate::Fid;
 
+mod outline;
+
+pub use outline::{MAX_JOINTS, MAX_PART_LEN, Outline};
+
 /// Small pieces are read this many bytes at a time: fewer system calls than pieces.
 const READ_LEN: usize = 256 << 10;
 
@@ -26,10 +30,8 @@ const READ_LEN: usize = 256 << 10;
 /// 4 KiB, 1.7 GB/s in 8 KiB, about 2 GB/s from 16 KiB on (the ignored test `throughput`).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Manifest {
-    fid: Fid,
-    lengths: Lengths,
+    outline: Outline,
     hashes: Vec<ChainingValue>,
-    size_proof: SizeProof,
 }
 
 impl Manifest {
@@ -81,50 +83,35 @@ impl Manifest {
             ));
         }
         let size_proof = SizeProof::of(lengths, &hashes, &last_piece);
-        Ok(Manifest { fid: root(lengths, &hashes), lengths, hashes, size_proof })
+        let outline = Outline::of(outline::root(lengths, &hashes), lengths, &hashes, size_proof);
+        Ok(Manifest { outline, hashes })
     }
 
-    /// The manifest of the file `fid`, if what a stranger sent is that: the size is proved, and `hashes` join to `fid`.
+    /// The manifest whose parts, all of them, `outline` has proved.
     ///
     /// Another piece length than the sharer's gives another list that joins to the same fid. It is as true, but such a
-    /// manifest cuts the file in another way: who takes part in a swarm has to see to it that `lengths` is the swarm's
-    /// (that of [`Lengths::choose`]).
-    ///
-    /// # Errors
-    /// Which of the parts is not this file's.
-    pub fn from_parts(
-        fid: Fid,
-        lengths: Lengths,
-        hashes: Vec<ChainingValue>,
-        size_proof: SizeProof,
-    ) -> Result<Manifest, ManifestError> {
-        if !size_proof.proves(&fid, lengths.size()) {
-            return Err(ManifestError::Size);
-        }
-        if hashes.len() != lengths.piece_count() as usize {
-            return Err(ManifestError::Count { expected: lengths.piece_count(), found: hashes.len() });
-        }
-        if root(lengths, &hashes) != fid {
-            return Err(ManifestError::Hashes);
-        }
-        Ok(Manifest { fid, lengths, hashes, size_proof })
+    /// manifest cuts the file in another way: who takes part in a swarm has to see to it that the outline's lengths are the
+    /// swarm's (those of [`Lengths::choose`]).
+    pub(super) fn from_proved(outline: Outline, hashes: Vec<ChainingValue>) -> Manifest {
+        debug_assert_eq!(outline::root(outline.lengths(), &hashes), outline.fid());
+        Manifest { outline, hashes }
     }
 
     /// Whether `data` is the content of `piece`: length and hash.
     pub fn verify_piece(&self, piece: PieceIndex, data: &[u8]) -> bool {
-        let range = self.lengths.piece_range(piece);
+        let range = self.lengths().piece_range(piece);
         data.len() as u64 == range.end - range.start
-            && check_value(self.lengths, range.start, data) == self.hashes[piece.as_usize()]
+            && check_value(self.lengths(), range.start, data) == self.hashes[piece.as_usize()]
     }
 
     /// The file's identity.
     pub const fn fid(&self) -> Fid {
-        self.fid
+        self.outline.fid()
     }
 
     /// The file's size and how it falls into pieces.
     pub const fn lengths(&self) -> Lengths {
-        self.lengths
+        self.outline.lengths()
     }
 
     /// What each piece has to hash to, in order: the chaining values of the pieces, or the fid if there is but one.
@@ -132,9 +119,9 @@ impl Manifest {
         &self.hashes
     }
 
-    /// The proof of the size, for those who will ask.
-    pub const fn size_proof(&self) -> &SizeProof {
-        &self.size_proof
+    /// What proves each part of the list by itself.
+    pub const fn outline(&self) -> &Outline {
+        &self.outline
     }
 }
 
@@ -143,33 +130,21 @@ fn check_value(lengths: Lengths, offset: u64, data: &[u8]) -> ChainingValue {
     if lengths.piece_count() == 1 { *blake3::hash(data).as_bytes() } else { tree::subtree(offset, data) }
 }
 
-/// What the list hashes up to. As many hashes as pieces.
-fn root(lengths: Lengths, hashes: &[ChainingValue]) -> Fid {
-    match hashes {
-        [] => Fid::of(b""),
-        [only] => Fid::from_bytes(*only),
-        _ => {
-            let root = tree::merge_root(hashes, lengths.size(), u64::from(lengths.full_piece_len()));
-            Fid::from_bytes(*root.as_bytes())
-        }
-    }
-}
-
-/// Why the parts that a stranger sent are not the manifest of the file.
+/// Why what a stranger sent is not the manifest of the file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ManifestError {
     /// The file has another size, or the proof is of another file.
     #[error("the file's size is not proved")]
     Size,
-    /// The number of hashes is not the number of pieces.
-    #[error("{found} hashes for {expected} pieces")]
+    /// The number of joints is not the number of parts.
+    #[error("{found} joints for {expected} parts")]
     Count {
-        /// How many pieces there are.
+        /// How many there must be.
         expected: u32,
-        /// How many hashes were given.
+        /// How many were given.
         found: usize,
     },
-    /// The list doesn't hash up to the fid.
+    /// The joints don't join to the fid, or the hashes of a part not to its joint.
     #[error("the pieces' hashes don't join to the file's id")]
     Hashes,
 }

@@ -1,24 +1,27 @@
 //! Whom a sender gives the manifest to, and when.
 //!
-//! To one peer after the other, so that whole copies, which can be passed on, exist early. A source's uplink is precious: after
-//! each copy it waits for those who have it to pass it on, before it begins another. Knows no hash; only who asks for what.
+//! To one peer after the other, so that each copy grows at the full rate and is passed on while it grows. A source's uplink is
+//! precious: after each copy it waits for those who have it to pass it on, before it begins another. Knows no hash; only who
+//! asks for what.
 
 use super::download::Peers;
-use super::message::MAX_HASHES;
+use crate::rand::Rng;
 use crate::rudp::Handle;
 use crate::time::{Duration, Instant};
 
-/// After a copy is out, relays have this long, and three times as long as the copy took, to pass it on.
-const GRACE: Duration = Duration::from_millis(40);
-/// A peer that takes nothing for this long holds up nobody else: at a source, and at a relay.
+/// After a copy has begun to spread, relays have this long, and twice as long as that took, to pass it on.
+const GRACE: Duration = Duration::from_millis(100);
+/// A peer that takes nothing for this long, or doesn't say that it has anything, holds up nobody else: at a source, and at a relay.
 const PATIENCE_SOURCE: Duration = Duration::from_secs(3);
 const PATIENCE_RELAY: Duration = Duration::from_millis(500);
 
 /// The order in which a sender gives the manifest out.
 #[derive(Debug, Default)]
 pub(super) struct ManifestDesk {
-    /// When the last copy was begun, and when its last part was sent.
+    /// Who got the last copy that was begun, and when it was.
+    customer: Option<Handle>,
     began: Instant,
+    /// When a part was last sent.
     served: Instant,
     /// Before that, no other copy is begun, because there is one to end.
     waits_until: Option<Instant>,
@@ -26,20 +29,29 @@ pub(super) struct ManifestDesk {
     closed_until: Option<Instant>,
 }
 
+/// How many parts a sender has, and how many there are.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Stock {
+    /// From the first one on.
+    pub(super) here: u64,
+    /// In all.
+    pub(super) all: u64,
+}
+
 impl ManifestDesk {
-    /// Takes the next part to send, of a manifest of `count` hashes, given to whom it `may_go` at once: for whom, and the
-    /// first hash of it.
+    /// Takes the next part to send, given to whom it `may_go` at once: for whom, and which.
     pub(super) fn next(
         &mut self,
         now: Instant,
         peers: &mut Peers,
         is_source: bool,
-        count: u64,
+        stock: Stock,
+        rng: &mut Rng,
         may_go: impl Fn(Handle) -> bool,
     ) -> Option<(Handle, u64)> {
         let asking = || peers.iter().filter_map(|(&key, peer)| Some((key, peer.wants_manifest?)));
-        let begun = asking().filter(|&(_, first)| first > 0);
-        let (key, first) = match begun.clone().find(|&(key, _)| may_go(key)) {
+        let begun = asking().filter(|&(_, part)| part > 0);
+        let (key, part) = match begun.clone().find(|&(key, part)| part < stock.here && may_go(key)) {
             Some(next) => next,
             None => {
                 let patience = if is_source { PATIENCE_SOURCE } else { PATIENCE_RELAY };
@@ -48,18 +60,28 @@ impl ManifestDesk {
                 if self.waits_until.is_some() || self.closed_until.is_some_and(|until| now < until) {
                     return None;
                 }
-                let next = asking().find(|&(key, _)| may_go(key))?;
-                self.began = now;
-                next
+                // All ask all relays at the same time: these should not all choose the same one.
+                let new: Vec<Handle> =
+                    asking().filter(|&(key, part)| part == 0 && may_go(key)).map(|(key, _)| key).collect();
+                let key = *new.get(rng.index(new.len().max(1)))?;
+                (self.customer, self.began) = (Some(key), now);
+                (key, 0)
             }
         };
         (self.served, self.waits_until) = (now, None);
-        let end = first.saturating_add(MAX_HASHES as u64);
-        peers.get_mut(&key)?.wants_manifest = (end < count).then_some(end);
-        if is_source && end >= count {
-            self.closed_until = Some(now + GRACE + now.since(self.began) * 3);
+        let next = part.saturating_add(1);
+        peers.get_mut(&key)?.wants_manifest = (next < stock.all).then_some(next);
+        if is_source && next >= stock.all {
+            self.closed_until = Some(self.closed_until.unwrap_or(now + PATIENCE_SOURCE));
         }
-        Some((key, first))
+        Some((key, part))
+    }
+
+    /// A peer says that it can be asked now.
+    pub(super) fn on_spread(&mut self, now: Instant, key: Handle) {
+        if self.customer == Some(key) {
+            self.closed_until = Some(now + GRACE + now.since(self.began) * 2);
+        }
     }
 
     /// When somebody may be served though nothing else happens.
@@ -80,61 +102,92 @@ mod tests {
     use super::*;
     use crate::pclient::peer::Peer;
 
-    const PARTS: u64 = 2 * MAX_HASHES as u64;
-    const SECOND: u64 = MAX_HASHES as u64;
+    const ALL: Stock = Stock { here: 2, all: 2 };
+    const FIRST: Handle = Handle::for_test(1);
+    const SECOND: Handle = Handle::for_test(2);
+    const THIRD: Handle = Handle::for_test(3);
 
     fn at(seconds: f64) -> Instant {
         Instant::ORIGIN + Duration::from_secs_f64(seconds)
     }
 
-    fn asking(keys: &[u64]) -> Peers {
-        let peer = |&key: &u64| {
-            let mut peer = Peer::new(format!("10.0.0.{key}:1").parse().unwrap(), key, Instant::ORIGIN);
-            peer.wants_manifest = Some(0);
-            (Handle::for_test(key), peer)
-        };
-        keys.iter().map(peer).collect()
+    /// A desk, and those who ask there.
+    struct Counter {
+        desk: ManifestDesk,
+        peers: Peers,
+        rng: Rng,
+        is_source: bool,
+    }
+
+    impl Counter {
+        fn new(is_source: bool, keys: &[Handle]) -> Counter {
+            let peer = |&key: &Handle| {
+                let mut peer = Peer::new("10.0.0.1:1".parse().unwrap(), 1, Instant::ORIGIN);
+                peer.wants_manifest = Some(0);
+                (key, peer)
+            };
+            let peers = keys.iter().map(peer).collect();
+            Counter { desk: ManifestDesk::default(), peers, rng: Rng::from_seed(1), is_source }
+        }
+
+        fn next_of(&mut self, seconds: f64, stock: Stock, may_go: &[Handle]) -> Option<(Handle, u64)> {
+            self.desk.handle_timeout(at(seconds));
+            let may_go = |key| may_go.contains(&key);
+            self.desk.next(at(seconds), &mut self.peers, self.is_source, stock, &mut self.rng, may_go)
+        }
+
+        fn next(&mut self, seconds: f64, may_go: &[Handle]) -> Option<(Handle, u64)> {
+            self.next_of(seconds, ALL, may_go)
+        }
     }
 
     #[test]
     fn a_source_gives_one_copy_and_waits_for_it_to_spread() {
-        let (mut desk, mut peers) = (ManifestDesk::default(), asking(&[1, 2]));
-        let [first, second] = [1, 2].map(Handle::for_test);
-        assert_eq!(desk.next(at(0.0), &mut peers, true, PARTS, |_| true), Some((first, 0)));
-        assert_eq!(desk.next(at(0.5), &mut peers, true, PARTS, |key| key != first), None, "it isn't done");
-        assert_eq!(desk.next(at(2.0), &mut peers, true, PARTS, |_| true), Some((first, SECOND)));
-        assert_eq!(desk.next(at(2.0), &mut peers, true, PARTS, |_| true), None, "the first may pass it on");
-        let due = desk.due().unwrap();
-        assert_eq!(due, at(2.0) + GRACE + Duration::from_secs(6));
-        desk.handle_timeout(due);
-        assert_eq!(desk.next(due, &mut peers, true, PARTS, |_| true), Some((second, 0)));
+        let mut counter = Counter::new(true, &[FIRST, SECOND]);
+        assert_eq!(counter.next(0.0, &[FIRST]), Some((FIRST, 0)));
+        assert_eq!(counter.next(0.5, &[SECOND]), None, "the first isn't done");
+        assert_eq!(counter.next(1.0, &[FIRST, SECOND]), Some((FIRST, 1)));
+        assert_eq!(counter.next(1.0, &[SECOND]), None, "it has to come to the first");
+        counter.desk.on_spread(at(1.5), FIRST);
+        assert_eq!(counter.next(4.5, &[SECOND]), None, "and to be passed on by it");
+        assert_eq!(counter.desk.due(), Some(at(4.5) + GRACE));
+        assert_eq!(counter.next(4.7, &[SECOND]), Some((SECOND, 0)));
     }
 
     #[test]
-    fn a_customer_that_takes_nothing_or_leaves_holds_nobody_up() {
-        let (mut desk, mut peers) = (ManifestDesk::default(), asking(&[1, 2, 3]));
-        let [first, second, third] = [1, 2, 3].map(Handle::for_test);
-        assert_eq!(desk.next(at(0.0), &mut peers, true, PARTS, |_| true), Some((first, 0)));
-        assert_eq!(desk.next(at(2.9), &mut peers, true, PARTS, |key| key != first), None);
-        assert_eq!(desk.next(at(3.0), &mut peers, true, PARTS, |key| key != first), Some((second, 0)));
-        peers.remove(&first);
-        peers.get_mut(&second).unwrap().wants_manifest = None;
-        assert_eq!(desk.next(at(3.0), &mut peers, true, PARTS, |_| true), Some((third, 0)));
+    fn a_customer_that_takes_nothing_or_tells_nobody_or_leaves_holds_nobody_up() {
+        let mut counter = Counter::new(true, &[FIRST, SECOND, THIRD]);
+        assert_eq!(counter.next(0.0, &[FIRST]), Some((FIRST, 0)));
+        assert_eq!(counter.next(2.9, &[SECOND]), None);
+        assert_eq!(counter.next(3.0, &[SECOND]), Some((SECOND, 0)));
+        counter.peers.remove(&FIRST);
+        assert_eq!(counter.next(3.0, &[SECOND]), Some((SECOND, 1)));
+        assert_eq!(counter.next(5.9, &[THIRD]), None);
+        assert_eq!(counter.next(6.0, &[THIRD]), Some((THIRD, 0)));
     }
 
     #[test]
     fn a_relay_goes_on_with_whom_it_began_and_then_with_the_next() {
-        let (mut desk, mut peers) = (ManifestDesk::default(), asking(&[1, 2]));
-        let [first, second] = [1, 2].map(Handle::for_test);
-        let mut next = |seconds: f64, may_go: &dyn Fn(Handle) -> bool| {
-            desk.handle_timeout(at(seconds));
-            desk.next(at(seconds), &mut peers, false, PARTS, may_go)
-        };
-        assert_eq!(next(0.0, &|key| key == second), Some((second, 0)));
-        assert_eq!(next(0.1, &|key| key == first), None, "the second takes the rest soon");
-        assert_eq!(next(0.5, &|key| key == first), Some((first, 0)), "or not so soon");
-        assert_eq!(next(0.6, &|_| true), Some((first, SECOND)));
-        assert_eq!(next(0.6, &|_| true), Some((second, SECOND)));
-        assert_eq!(next(0.6, &|_| true), None);
+        let mut counter = Counter::new(false, &[FIRST, SECOND]);
+        assert_eq!(counter.next(0.0, &[SECOND]), Some((SECOND, 0)));
+        assert_eq!(counter.next(0.1, &[FIRST]), None, "the second takes the rest soon");
+        assert_eq!(counter.next(0.5, &[FIRST]), Some((FIRST, 0)), "or not so soon");
+        assert_eq!(counter.next(0.6, &[FIRST]), Some((FIRST, 1)));
+        assert_eq!(counter.next(0.6, &[SECOND]), Some((SECOND, 1)));
+        assert_eq!(counter.next(0.6, &[FIRST, SECOND]), None);
+    }
+
+    #[test]
+    fn a_relay_passes_on_what_it_has_while_the_rest_comes() {
+        let mut counter = Counter::new(false, &[FIRST, SECOND]);
+        let stock = |here| Stock { here, all: 3 };
+        let all = [FIRST, SECOND];
+        let (first, _) = counter.next_of(0.0, stock(1), &all).unwrap();
+        assert_eq!(counter.next_of(0.0, stock(1), &all), None, "it is given the rest as soon as it comes");
+        assert_eq!(counter.next_of(0.1, stock(2), &all), Some((first, 1)));
+        assert_eq!(counter.next_of(0.1, stock(2), &all), None);
+        assert_eq!(counter.next_of(0.2, stock(3), &all), Some((first, 2)));
+        let (other, part) = counter.next_of(0.2, stock(3), &all).unwrap();
+        assert!(other != first && part == 0);
     }
 }

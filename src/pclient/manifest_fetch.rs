@@ -1,44 +1,55 @@
-//! Gathering the manifest from one peer, part by part. Nothing is allocated for what a stranger merely claims.
+//! Gathering the manifest, part by part, from one peer at a time. Nothing is allocated for what a stranger merely claims.
 //!
-//! Parts follow each other unasked, and one may overtake another. Before the size is proved, which the first part does, only
-//! a few of those are kept.
+//! Each part is proved by itself, so that it can be passed on at once, and so that what one peer gave is kept when
+//! another takes its place. Several may be asked at the beginning: who answers first is the giver. Parts follow each other
+//! unasked, and one may overtake another; what comes before the outline can't be proved, and only a few of those are kept.
 
 use std::collections::BTreeMap;
 
-use super::manifest::{Manifest, ManifestError};
-use super::message::MAX_HASHES;
+use blake3::hazmat::ChainingValue;
+
+use super::manifest::{MAX_PART_LEN, Manifest, ManifestError, Outline};
 use super::pieces::Lengths;
 use super::size_proof::SizeProof;
 use crate::Fid;
 use crate::rudp::Handle;
 use crate::time::{Duration, Instant};
 
-/// A peer that gives no part for this long is left for another.
+/// Who gives no part for this long is left for others.
 const PATIENCE: Duration = Duration::from_secs(3);
-/// Most hashes kept that came before the first part.
-const MAX_EARLY: usize = 4 * MAX_HASHES;
+/// Most peers that are asked at a time.
+const MAX_ASKED: usize = 8;
+/// Most hashes kept that came before the outline.
+const MAX_EARLY: usize = 4 * MAX_PART_LEN;
 
-/// The parts that came from one peer so far.
+/// What is here of a manifest, and who has been asked for the rest.
 #[derive(Debug)]
 pub struct ManifestFetch {
-    /// From whom.
-    pub from: Handle,
-    asked: Instant,
-    proved: Option<(Lengths, SizeProof)>,
-    hashes: Vec<[u8; 32]>,
-    /// Parts that came too early, by their first hash.
-    early: BTreeMap<u64, Vec<[u8; 32]>>,
+    /// Who has been asked; the giver alone, once there is one.
+    asked: Vec<Handle>,
+    has_giver: bool,
+    /// When somebody last gave something, or was asked.
+    heard: Instant,
+    outline: Option<Outline>,
+    hashes: Vec<ChainingValue>,
+    /// How many parts those are.
+    parts: u32,
+    /// Parts that came too early. With the outline here, they are proved.
+    early: BTreeMap<u32, Vec<ChainingValue>>,
     /// Whether one had to be dropped for want of room.
     has_dropped: bool,
 }
 
 /// What a part has led to.
 #[derive(Debug)]
-pub enum Part {
-    /// Ask anew, for the hashes from this index on.
-    AskFrom(u64),
-    /// More is on its way.
-    Partial,
+pub enum Gain {
+    /// It was here already, or comes to nothing.
+    Nothing,
+    /// More is here than before. With `ask_again`, what follows has to be asked for once more.
+    More {
+        /// See above.
+        ask_again: bool,
+    },
     /// That was all.
     Whole(Manifest),
     /// The peer lied.
@@ -46,89 +57,135 @@ pub enum Part {
 }
 
 impl ManifestFetch {
-    /// Nothing has come from `from` yet; it has just been asked for the first hashes.
-    pub fn new(from: Handle, now: Instant) -> ManifestFetch {
+    /// Nothing is here, and nobody has been asked.
+    pub fn new(now: Instant) -> ManifestFetch {
         ManifestFetch {
-            from,
-            asked: now,
-            proved: None,
+            asked: Vec::new(),
+            has_giver: false,
+            heard: now,
+            outline: None,
             hashes: Vec::new(),
+            parts: 0,
             early: BTreeMap::new(),
             has_dropped: false,
         }
     }
 
-    /// Whether the peer has been silent for too long.
+    /// Who gives parts at present.
+    pub fn giver(&self) -> Option<Handle> {
+        self.asked.first().copied().filter(|_| self.has_giver)
+    }
+
+    /// Who has been asked.
+    pub fn asked(&self) -> &[Handle] {
+        &self.asked
+    }
+
+    /// Whether another peer may be asked.
+    pub fn may_ask(&self) -> bool {
+        !self.has_giver && self.asked.len() < MAX_ASKED
+    }
+
+    /// Notes that a peer is asked now, for the [next](ManifestFetch::next_part) part and all that follow.
+    pub fn ask(&mut self, now: Instant, key: Handle) {
+        self.asked.push(key);
+        self.heard = now;
+    }
+
+    /// Notes that a peer is not asked any more. True if it was.
+    pub fn withdraw(&mut self, key: Handle) -> bool {
+        let before = self.asked.len();
+        self.has_giver &= self.giver() != Some(key);
+        self.asked.retain(|&asked| asked != key);
+        self.asked.len() < before
+    }
+
+    /// A peer that was asked has given something: the others needn't. Gives those.
+    pub fn settle_on(&mut self, key: Handle) -> Vec<Handle> {
+        self.has_giver = true;
+        let mut others = std::mem::replace(&mut self.asked, vec![key]);
+        others.retain(|&asked| asked != key);
+        others
+    }
+
+    /// Whether all who were asked have been silent for too long.
     pub fn is_stale(&self, now: Instant) -> bool {
-        now.since(self.asked) >= PATIENCE
+        !self.asked.is_empty() && now.since(self.heard) >= PATIENCE
     }
 
-    /// Whether nothing has come yet.
-    pub fn is_empty(&self) -> bool {
-        self.proved.is_none()
+    /// What is here, from the beginning on.
+    pub fn known(&self) -> Option<(&Outline, &[ChainingValue])> {
+        Some((self.outline.as_ref()?, &self.hashes))
     }
 
-    /// Takes in a part for the file `fid`.
-    pub fn on_part(
+    /// The part that is missed first.
+    pub fn next_part(&self) -> u64 {
+        if self.outline.is_some() { 1 + u64::from(self.parts) } else { 0 }
+    }
+
+    /// Takes in the outline of the file `fid`.
+    pub fn on_outline(
         &mut self,
         now: Instant,
         fid: Fid,
         size: u64,
         proof: &[u8],
-        first: u64,
-        hashes: &[[u8; 32]],
-    ) -> Part {
-        // Repetitions and parts without content are no sign of life.
-        let is_empty = hashes.is_empty() && (first > 0 || self.proved.is_some());
-        if is_empty || first < self.hashes.len() as u64 {
-            return Part::Partial;
+        joints: &[ChainingValue],
+    ) -> Gain {
+        if self.outline.is_some() {
+            return Gain::Nothing;
         }
-        self.asked = now;
-        if self.proved.is_none() {
-            if first > 0 {
-                self.keep_early(first, hashes, MAX_EARLY);
-                return Part::Partial;
-            }
-            let proof = SizeProof::from_bytes(size, proof).filter(|proof| proof.proves(&fid, size));
-            let Some((proof, lengths)) = proof.zip(Lengths::choose(size).ok()) else {
-                return Part::Lie(ManifestError::Size);
-            };
-            self.proved = Some((lengths, proof));
-        }
-        let (lengths, proof) = self.proved.as_ref().expect("just proved");
-        let (lengths, proof) = (*lengths, proof.clone());
-        let wanted = u64::from(lengths.piece_count());
-        if first.checked_add(hashes.len() as u64).is_none_or(|end| end > wanted) {
-            return Part::Lie(ManifestError::Count { expected: lengths.piece_count(), found: hashes.len() });
-        }
-        if first == self.hashes.len() as u64 {
-            self.hashes.extend_from_slice(hashes);
-        } else {
-            self.keep_early(first, hashes, wanted as usize);
-        }
-        while let Some(next) = self.early.remove(&(self.hashes.len() as u64)) {
-            self.hashes.extend_from_slice(&next);
-        }
-        if (self.hashes.len() as u64) < wanted {
-            return match std::mem::take(&mut self.has_dropped) {
-                true => Part::AskFrom(self.hashes.len() as u64),
-                false => Part::Partial,
-            };
-        }
-        match Manifest::from_parts(fid, lengths, std::mem::take(&mut self.hashes), proof) {
-            Ok(manifest) => Part::Whole(manifest),
-            Err(error) => Part::Lie(error),
-        }
+        let proof = SizeProof::from_bytes(size, proof);
+        let Some((proof, lengths)) = proof.zip(Lengths::choose(size).ok()) else {
+            return Gain::Lie(ManifestError::Size);
+        };
+        let outline = match Outline::from_parts(fid, lengths, joints.to_vec(), proof) {
+            Ok(outline) => outline,
+            Err(error) => return Gain::Lie(error),
+        };
+        self.heard = now;
+        let before = self.early.len();
+        self.early.retain(|&part, hashes| outline.verify(part, hashes));
+        let ask_again = std::mem::take(&mut self.has_dropped) || self.early.len() < before;
+        self.outline = Some(outline);
+        self.gather(ask_again)
     }
 
-    /// Keeps a part for later, if there is room for it among `most` hashes.
-    fn keep_early(&mut self, first: u64, hashes: &[[u8; 32]], most: usize) {
-        let kept: usize = self.early.values().map(Vec::len).sum();
-        if kept + hashes.len() <= most {
-            self.early.insert(first, hashes.to_vec());
-        } else {
-            self.has_dropped = true;
+    /// Takes in the hashes of a part, 0 being the first after the outline.
+    pub fn on_hashes(&mut self, now: Instant, part: u64, hashes: &[ChainingValue]) -> Gain {
+        let Ok(part) = u32::try_from(part) else { return Gain::Lie(ManifestError::Hashes) };
+        let Some(outline) = &self.outline else {
+            let kept: usize = self.early.values().map(Vec::len).sum();
+            if kept + hashes.len() > MAX_EARLY || hashes.is_empty() {
+                self.has_dropped = true;
+            } else {
+                self.early.insert(part, hashes.to_vec());
+            }
+            return Gain::Nothing;
+        };
+        if part < self.parts || self.early.contains_key(&part) {
+            return Gain::Nothing;
         }
+        if !outline.verify(part, hashes) {
+            return Gain::Lie(ManifestError::Hashes);
+        }
+        self.heard = now;
+        self.early.insert(part, hashes.to_vec());
+        self.gather(false)
+    }
+
+    /// Puts what came early in its place.
+    fn gather(&mut self, ask_again: bool) -> Gain {
+        let Some(outline) = &self.outline else { return Gain::Nothing };
+        while let Some(next) = self.early.remove(&self.parts) {
+            self.hashes.extend_from_slice(&next);
+            self.parts += 1;
+        }
+        if self.parts < outline.part_count() {
+            return Gain::More { ask_again };
+        }
+        let outline = self.outline.take().expect("just seen");
+        Gain::Whole(Manifest::from_proved(outline, std::mem::take(&mut self.hashes)))
     }
 }
 
@@ -137,88 +194,138 @@ mod tests {
     use super::*;
     use crate::rand::Rng;
 
-    fn fetch() -> ManifestFetch {
-        ManifestFetch::new(Handle::for_test(1), Instant::ORIGIN)
+    /// A manifest of five parts, and a receiver that has asked one peer for it.
+    struct Talk {
+        manifest: Manifest,
+        proof: Vec<u8>,
+        fetch: ManifestFetch,
     }
 
-    fn content() -> Vec<u8> {
-        let mut content = vec![0; 50_001];
-        Rng::from_seed(1).fill(&mut content);
-        content
+    const GIVER: Handle = Handle::for_test(1);
+
+    impl Talk {
+        fn new() -> Talk {
+            let mut content = vec![0; 300 * 4_096 - 7];
+            Rng::from_seed(1).fill(&mut content);
+            let manifest = Manifest::of(&content);
+            let proof = manifest.outline().size_proof().to_bytes();
+            let mut fetch = ManifestFetch::new(Instant::ORIGIN);
+            fetch.ask(Instant::ORIGIN, GIVER);
+            Talk { manifest, proof, fetch }
+        }
+
+        fn outline(&mut self, now: Instant) -> Gain {
+            let outline = self.manifest.outline();
+            let (fid, size) = (outline.fid(), outline.lengths().size());
+            self.fetch.on_outline(now, fid, size, &self.proof, outline.joints())
+        }
+
+        fn part(&mut self, now: Instant, part: u32) -> Gain {
+            let hashes = &self.manifest.hashes()[self.manifest.outline().range(part)];
+            self.fetch.on_hashes(now, part.into(), hashes)
+        }
+    }
+
+    fn at(seconds: u64) -> Instant {
+        Instant::ORIGIN + Duration::from_secs(seconds)
     }
 
     #[test]
     fn parts_in_any_order_make_the_manifest() {
-        let manifest = Manifest::of(&content());
-        let (fid, proof) = (manifest.fid(), manifest.size_proof().to_bytes());
-        for order in [[(0, 5), (0, 5), (5, 9), (9, 13)], [(9, 13), (5, 9), (9, 13), (0, 5)]] {
-            let mut fetch = fetch();
-            let mut part = |(first, end): (usize, usize)| {
-                let proof = if first == 0 { &proof[..] } else { b"" };
-                let hashes = &manifest.hashes()[first..end];
-                fetch.on_part(Instant::ORIGIN, fid, 50_001, proof, first as u64, hashes)
-            };
+        for order in [[0, 0, 1, 2, 3, 4], [4, 3, 2, 1, 3, 0]] {
+            let mut talk = Talk::new();
+            assert!(matches!(talk.outline(at(0)), Gain::More { ask_again: false }));
+            assert_eq!(talk.fetch.next_part(), 1);
             let [before @ .., last] = order;
-            before.into_iter().for_each(|range| assert!(matches!(part(range), Part::Partial), "{range:?}"));
-            assert!(matches!(part(last), Part::Whole(whole) if whole == manifest));
+            for part in before {
+                assert!(matches!(talk.part(at(0), part), Gain::More { .. } | Gain::Nothing));
+            }
+            assert!(matches!(talk.part(at(0), last), Gain::Whole(whole) if whole == talk.manifest));
         }
     }
 
     #[test]
-    fn who_repeats_itself_or_says_nothing_is_silent() {
-        let manifest = Manifest::of(&content());
-        let (fid, proof) = (manifest.fid(), manifest.size_proof().to_bytes());
-        let mut fetch = fetch();
-        let mut part = |seconds: u64, first: u64, hashes: &[[u8; 32]]| {
-            let now = Instant::ORIGIN + Duration::from_secs(seconds);
-            let part = fetch.on_part(now, fid, 50_001, &proof, first, hashes);
-            assert!(matches!(part, Part::Partial), "{part:?}");
-            fetch.is_stale(now)
-        };
-        assert!(!part(1, 0, &manifest.hashes()[..5]));
-        assert!(!part(3, 0, &manifest.hashes()[..5]));
-        assert!(part(4, 0, &manifest.hashes()[..5]));
-        assert!((5..1_000).all(|first| part(4, first, &[])));
-        assert!(fetch.early.is_empty());
+    fn what_has_come_can_be_passed_on() {
+        let mut talk = Talk::new();
+        assert!(talk.fetch.known().is_none());
+        talk.outline(at(0));
+        talk.part(at(0), 0);
+        talk.part(at(0), 2);
+        let (outline, hashes) = talk.fetch.known().unwrap();
+        assert_eq!((outline, hashes), (talk.manifest.outline(), &talk.manifest.hashes()[..64]));
+        assert_eq!(talk.fetch.next_part(), 2, "the outline, and the part before the gap");
     }
 
     #[test]
-    fn what_found_no_room_before_the_first_part_is_asked_for_again() {
-        let content = vec![7; 50_000 * 1_024];
-        let manifest = Manifest::of(&content);
-        let (fid, size, proof) = (manifest.fid(), content.len() as u64, manifest.size_proof().to_bytes());
-        let parts: Vec<_> = manifest.hashes().chunks(MAX_HASHES).collect();
-        assert_eq!(parts.len(), 7);
-        let mut fetch = fetch();
-        let mut part = |part: usize| {
-            let proof = if part == 0 { &proof[..] } else { b"" };
-            fetch.on_part(Instant::ORIGIN, fid, size, proof, (part * MAX_HASHES) as u64, parts[part])
-        };
-        (1..7).for_each(|early| assert!(matches!(part(early), Part::Partial)));
-        assert!(matches!(part(0), Part::AskFrom(first) if first == 5 * MAX_HASHES as u64));
-        assert!(matches!(part(5), Part::Partial));
-        assert!(matches!(part(6), Part::Whole(whole) if whole == manifest));
+    fn a_few_parts_may_overtake_the_outline() {
+        let mut talk = Talk::new();
+        for part in 0..5 {
+            assert!(matches!(talk.part(at(0), part), Gain::Nothing));
+        }
+        assert!(matches!(talk.outline(at(0)), Gain::Whole(whole) if whole == talk.manifest));
+        let mut talk = Talk::new();
+        for other in 0..100 {
+            talk.fetch.on_hashes(at(0), 1_000 + other, &[[0; 32]; MAX_PART_LEN]);
+        }
+        assert!(talk.fetch.early.len() <= 4);
+        talk.part(at(0), 0);
+        assert!(matches!(talk.outline(at(0)), Gain::More { ask_again: true }));
+    }
+
+    #[test]
+    fn who_repeats_itself_or_says_nothing_is_silent() {
+        let mut talk = Talk::new();
+        talk.outline(at(1));
+        talk.part(at(2), 0);
+        for second in 3..5 {
+            assert!(matches!(talk.outline(at(second)), Gain::Nothing));
+            assert!(matches!(talk.part(at(second), 0), Gain::Nothing));
+            assert!(!talk.fetch.is_stale(at(second)));
+        }
+        assert!(talk.fetch.is_stale(at(5)));
+        assert!(talk.fetch.withdraw(GIVER) && !talk.fetch.withdraw(GIVER));
+        assert!(!talk.fetch.is_stale(at(9)), "nobody is asked");
+        assert_eq!(talk.fetch.next_part(), 2, "what it gave is kept");
+    }
+
+    #[test]
+    fn the_first_to_answer_is_the_giver() {
+        let mut talk = Talk::new();
+        let [second, third] = [2, 3].map(Handle::for_test);
+        [second, third].into_iter().for_each(|key| talk.fetch.ask(at(0), key));
+        assert_eq!(talk.fetch.giver(), None);
+        talk.outline(at(0));
+        assert_eq!(talk.fetch.settle_on(second), [GIVER, third]);
+        assert_eq!((talk.fetch.giver(), talk.fetch.may_ask()), (Some(second), false));
+        talk.fetch.withdraw(second);
+        assert_eq!((talk.fetch.giver(), talk.fetch.may_ask()), (None, true));
     }
 
     #[test]
     fn lies_are_told_apart() {
-        let manifest = Manifest::of(&content());
-        let (fid, proof) = (manifest.fid(), manifest.size_proof().to_bytes());
-        let mut forged = manifest.hashes().to_vec();
+        let mut talk = Talk::new();
+        let (fid, size) = (talk.manifest.fid(), talk.manifest.lengths().size());
+        let joints = talk.manifest.outline().joints().to_vec();
+        let mut forged = joints.clone();
         forged[3][0] ^= 1;
-        let now = Instant::ORIGIN;
-        assert!(matches!(
-            fetch().on_part(now, fid, 50_002, &proof, 0, &forged),
-            Part::Lie(ManifestError::Size)
-        ));
-        assert!(matches!(
-            fetch().on_part(now, fid, 50_001, &proof, 0, &forged),
-            Part::Lie(ManifestError::Hashes)
-        ));
-        forged.push([0; 32]);
-        assert!(matches!(
-            fetch().on_part(now, fid, 50_001, &proof, 0, &forged),
-            Part::Lie(ManifestError::Count { .. })
-        ));
+        let outline = |fetch: &mut ManifestFetch, size, proof: &[u8], joints: &[_]| {
+            fetch.on_outline(at(0), fid, size, proof, joints)
+        };
+        let fetch = &mut talk.fetch;
+        let lie = outline(fetch, size + 1, &talk.proof, &joints);
+        assert!(matches!(lie, Gain::Lie(ManifestError::Size)));
+        let lie = outline(fetch, size, b"", &joints);
+        assert!(matches!(lie, Gain::Lie(ManifestError::Size)));
+        let lie = outline(fetch, size, &talk.proof, &forged);
+        assert!(matches!(lie, Gain::Lie(ManifestError::Hashes)));
+        let lie = outline(fetch, size, &talk.proof, &joints[1..]);
+        assert!(matches!(lie, Gain::Lie(ManifestError::Count { .. })));
+        assert!(fetch.known().is_none());
+        talk.outline(at(0));
+        for (part, hashes) in [(0, 64..128), (0, 0..63), (5, 0..64), (1 << 40, 0..64), (4, 0..0)] {
+            let lie = talk.fetch.on_hashes(at(0), part, &talk.manifest.hashes()[hashes]);
+            assert!(matches!(lie, Gain::Lie(ManifestError::Hashes)), "part {part}");
+        }
+        assert_eq!(talk.fetch.next_part(), 1);
     }
 }

@@ -9,8 +9,8 @@
 //! 01 open      channel | fid, 32 B | flags u8               1 I have the manifest, 2 I am complete
 //! 02 shut      channel                                      I no longer take part
 //! 03 refuse    fid, 32 B                                    I don't take part in what you opened
-//! 04 ask       channel | [first]                            for the manifest's hashes from there on; without: no more
-//! 05 manifest  channel | size | proof length | proof | first | hashes, 32 B each
+//! 04 ask       channel | [part]                             for the manifest from there on; without: no more
+//! 05 outline   channel | size | proof length | proof | joints, 32 B each
 //! 06 bitfield  channel | bytes
 //! 07 have      channel | piece …
 //! 08 request   channel | id | piece | first block | blocks
@@ -21,21 +21,21 @@
 //! 0d block     channel | id | piece | block | data
 //! 0e ask peers channel                                      name others that take part
 //! 0f peers     channel | address …                          at most [`MAX_PEERS`]: 4 or 6 u8 | address | port u16
+//! 10 hashes    channel | part | hashes, 32 B each
 //! ```
 //!
-//! All numbers without a type are varints. A block is [`BLOCK_LEN`] B of a piece, the last one of a piece what is left.
+//! All numbers without a type are varints. The manifest's part 0 is its [outline](super::manifest::Outline), part n + 1 the hashes of
+//! the outline's part n. A block is [`BLOCK_LEN`] B of a piece, the last one of a piece what is left.
 
 use std::fmt;
 use std::net::SocketAddr;
 
+use super::manifest::{MAX_JOINTS, MAX_PART_LEN};
 use crate::Fid;
 use crate::coding::{Malformed, Reader, Writer};
 
 /// The length of a block, B: what travels in one message.
 pub const BLOCK_LEN: u32 = 16 << 10;
-
-/// Most hashes in one manifest message: 16 KiB of them.
-pub const MAX_HASHES: usize = 512;
 
 /// Most pieces in one announcement.
 pub const MAX_HAVES: usize = 2_000;
@@ -79,24 +79,31 @@ pub enum Message<'a> {
         /// The file.
         fid: Fid,
     },
-    /// Asks for hashes, part after part, instead of what was asked for before.
+    /// Asks for the manifest, part after part, instead of what was asked for before.
     AskManifest {
         /// The sender's number.
         channel: u64,
-        /// The first hash wanted; `None` if none is wanted any more.
-        first: Option<u64>,
+        /// The first part wanted; `None` if none is wanted any more.
+        part: Option<u64>,
     },
-    /// Part of the manifest.
-    Manifest {
+    /// The beginning of the manifest.
+    Outline {
         /// The sender's number.
         channel: u64,
         /// The size of the file, B.
         size: u64,
         /// The proof of the size, as [`SizeProof::to_bytes`](super::size_proof::SizeProof::to_bytes) writes it.
         proof: &'a [u8],
-        /// The index of the first hash.
-        first: u64,
-        /// Hashes.
+        /// What the hashes of each part join to.
+        joints: &'a [[u8; HASH_LEN]],
+    },
+    /// Another part of the manifest.
+    Hashes {
+        /// The sender's number.
+        channel: u64,
+        /// Which, from 1 on.
+        part: u64,
+        /// Those of its pieces.
         hashes: &'a [[u8; HASH_LEN]],
     },
     /// Which pieces the sender has.
@@ -201,8 +208,11 @@ impl fmt::Display for Message<'_> {
                 )
             }
             Message::Refuse { fid } => write!(f, "Refuse {}", fid.short()),
-            Message::Manifest { channel, size, first, hashes, .. } => {
-                write!(f, "Manifest {channel}: {size} B, hashes {first} + {}", hashes.len())
+            Message::Outline { channel, size, joints, .. } => {
+                write!(f, "Outline {channel}: {size} B, {} joints", joints.len())
+            }
+            Message::Hashes { channel, part, hashes } => {
+                write!(f, "Hashes {channel}: part {part}, {} of them", hashes.len())
             }
             Message::Bitfield { channel, bytes } => write!(f, "Bitfield {channel}: {} B", bytes.len()),
             Message::Have { channel, pieces } => write!(f, "Have {channel}: {} pieces", pieces.len()),
@@ -238,12 +248,15 @@ impl<'a> Message<'a> {
                 numbers(0x03, &[]);
                 buf.bytes(fid.as_bytes());
             }
-            Message::AskManifest { channel, first: None } => numbers(0x04, &[*channel]),
-            Message::AskManifest { channel, first: Some(first) } => numbers(0x04, &[*channel, *first]),
-            Message::Manifest { channel, size, proof, first, hashes } => {
+            Message::AskManifest { channel, part: None } => numbers(0x04, &[*channel]),
+            Message::AskManifest { channel, part: Some(part) } => numbers(0x04, &[*channel, *part]),
+            Message::Outline { channel, size, proof, joints } => {
                 numbers(0x05, &[*channel, *size, proof.len() as u64]);
                 buf.bytes(proof);
-                buf.varint(*first);
+                buf.bytes(joints.as_flattened());
+            }
+            Message::Hashes { channel, part, hashes } => {
+                numbers(0x10, &[*channel, *part]);
                 buf.bytes(hashes.as_flattened());
             }
             Message::Bitfield { channel, bytes } => {
@@ -296,16 +309,12 @@ impl<'a> Message<'a> {
             0x03 => Message::Refuse { fid: Fid::from_bytes(r.array()?) },
             0x04 => Message::AskManifest {
                 channel: r.varint()?,
-                first: if r.is_empty() { None } else { Some(r.varint()?) },
+                part: if r.is_empty() { None } else { Some(r.varint()?) },
             },
             0x05 => {
                 let (channel, size, proof_len) = (r.varint()?, r.varint()?, r.varint_as()?);
-                let (proof, first) = (r.bytes(proof_len)?, r.varint()?);
-                let (hashes, cut) = r.rest().as_chunks();
-                if !cut.is_empty() || hashes.len() > MAX_HASHES {
-                    return Err(Malformed);
-                }
-                Message::Manifest { channel, size, proof, first, hashes }
+                let proof = r.bytes(proof_len)?;
+                Message::Outline { channel, size, proof, joints: hashes(r, MAX_JOINTS)? }
             }
             0x06 => Message::Bitfield { channel: r.varint()?, bytes: r.rest() },
             0x07 => {
@@ -355,9 +364,19 @@ impl<'a> Message<'a> {
                 }
                 Message::Peers { channel, peers }
             }
+            0x10 => {
+                let (channel, part) = (r.varint()?, r.varint()?);
+                Message::Hashes { channel, part, hashes: hashes(r, MAX_PART_LEN)? }
+            }
             _ => return Err(Malformed),
         })
     }
+}
+
+/// All that is left, as at most `most` hashes.
+fn hashes<'a>(r: &mut Reader<'a>, most: usize) -> Result<&'a [[u8; HASH_LEN]], Malformed> {
+    let (hashes, cut) = r.rest().as_chunks();
+    if cut.is_empty() && hashes.len() <= most { Ok(hashes) } else { Err(Malformed) }
 }
 
 /// Writes what stands before the data of a block, so that the data can be read from disk right behind it.
@@ -380,16 +399,11 @@ mod tests {
             Message::Open { channel: 0, fid: FID, has_manifest: false, is_complete: true },
             Message::Shut { channel: 1 },
             Message::Refuse { fid: FID },
-            Message::AskManifest { channel: 1, first: Some(512) },
-            Message::AskManifest { channel: 1, first: None },
-            Message::Manifest {
-                channel: 1,
-                size: 1 << 40,
-                proof: b"proof",
-                first: 3,
-                hashes: &[[1; 32], [2; 32]],
-            },
-            Message::Manifest { channel: 1, size: 0, proof: b"", first: 0, hashes: &[] },
+            Message::AskManifest { channel: 1, part: Some(512) },
+            Message::AskManifest { channel: 1, part: None },
+            Message::Outline { channel: 1, size: 1 << 40, proof: b"proof", joints: &[[1; 32], [2; 32]] },
+            Message::Outline { channel: 1, size: 0, proof: b"", joints: &[] },
+            Message::Hashes { channel: 1, part: 2, hashes: &[[3; 32]] },
             Message::Bitfield { channel: 1, bytes: b"\xff\x01" },
             Message::Have { channel: 1, pieces: vec![0, 100, 100_000] },
             Message::Request { channel: 1, id: 2, piece: 3, first: 4, count: 5 },
@@ -449,7 +463,7 @@ mod tests {
             let mut bytes = vec![0; rng.index(90)];
             rng.fill(&mut bytes);
             if let Some(first) = bytes.first_mut() {
-                *first %= 0x11;
+                *first %= 0x12;
             }
             let _ = Message::decode(&bytes);
         }

@@ -2,12 +2,16 @@
 
 use std::collections::{BTreeSet, VecDeque};
 use std::net::SocketAddr;
-use std::ops::Range;
+use std::ops::{Range, RangeInclusive};
 
 use super::pieces::{Bitfield, Lengths, PieceIndex};
 use super::rate::RateMeter;
-use crate::time::Instant;
+use crate::time::{Duration, Instant};
 
+/// A source that delivers nothing for twice as long as usual is silent, but within these limits.
+const SILENCE: RangeInclusive<Duration> = Duration::from_millis(250)..=Duration::from_secs(4);
+/// One that has never delivered, after this long.
+const NEW_SILENCE: Duration = Duration::from_secs(1);
 /// Most announcements that are kept while the manifest is still missing.
 const MAX_EARLY_HAVES: usize = 100_000;
 
@@ -30,7 +34,7 @@ pub struct Peer {
     pub queue: Queue,
     /// Pieces that it has to be told we have.
     pub haves: Vec<PieceIndex>,
-    /// The first hash of the manifest that it asks for.
+    /// The next part of the manifest that it asks for.
     pub wants_manifest: Option<u64>,
 }
 
@@ -134,6 +138,8 @@ pub struct Source {
     pub meter: RateMeter,
     /// When it last delivered, or when it was first asked after nothing was under way.
     pub active: Instant,
+    /// How long it took from one delivery to the next of late, at most; zero before the first.
+    pause: Duration,
     /// How often in a row it gave credits back.
     pub refusals: u32,
     /// Not before then will it get credits again.
@@ -149,6 +155,7 @@ impl Source {
             next_id: 0,
             meter: RateMeter::new(now),
             active: now,
+            pause: Duration::ZERO,
             refusals: 0,
             credit_pause: now,
         }
@@ -167,6 +174,19 @@ impl Source {
     /// How many requests of its own choice it still owes.
     pub fn credits(&self) -> usize {
         self.credits
+    }
+
+    /// `bytes` B of content came.
+    pub fn on_delivered(&mut self, now: Instant, bytes: u64) {
+        self.meter.add(now, bytes);
+        self.pause = now.since(self.active).max(self.pause * 7 / 8);
+        self.active = now;
+    }
+
+    /// Whether it has delivered nothing for twice as long as usual.
+    pub fn is_silent(&self, now: Instant) -> bool {
+        let usual = if self.pause.is_zero() { NEW_SILENCE } else { self.pause * 2 };
+        now.since(self.active) >= usual.clamp(*SILENCE.start(), *SILENCE.end())
     }
 
     /// Enters a request for `bytes` B and gives its name.

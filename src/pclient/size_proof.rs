@@ -102,7 +102,7 @@ mod tests {
         for size in [0, 1, 63, 64, 65, 1023, 1024, 1025, 2048, 2049, 3072, 4096, 10_000, 10_240, 100_001] {
             let content = content(size);
             let fid = Fid::of(&content);
-            let proof = Manifest::of(&content).size_proof().clone();
+            let proof = Manifest::of(&content).outline().size_proof().clone();
             for claimed in 0..=2 * size as u64 + 5_000 {
                 assert_eq!(
                     proof.proves(&fid, claimed),
@@ -120,7 +120,7 @@ mod tests {
         for size in [1, 1000, 1024, 1025, 3000, 4096, 10_000] {
             let content = content(size);
             let fid = Fid::of(&content);
-            let bytes = Manifest::of(&content).size_proof().to_bytes();
+            let bytes = Manifest::of(&content).outline().size_proof().to_bytes();
             for (claimed, forged) in [
                 (size + 1, [&bytes[..], &[0]].concat()),
                 (size - 1, bytes[..bytes.len() - 1].to_vec()),
@@ -137,7 +137,7 @@ mod tests {
         for size in [0, 1, 1024, 1025, 5_000, 70_000] {
             let content = content(size);
             let (fid, size) = (Fid::of(&content), size as u64);
-            let proof = Manifest::of(&content).size_proof().clone();
+            let proof = Manifest::of(&content).outline().size_proof().clone();
             let bytes = proof.to_bytes();
             assert_eq!(SizeProof::from_bytes(size, &bytes), Some(proof));
             assert_eq!(SizeProof::from_bytes(size, &[&bytes[..], &[0]].concat()), None);

@@ -134,6 +134,7 @@ impl Swarm {
     /// A file that is to be fetched into what `make_storage` will make.
     pub fn fetch(number: u32, fid: Fid, make_storage: MakeStorage, rng: Rng, now: Instant) -> Swarm {
         let mut swarm = Swarm::new(number, fid, rng, now);
+        swarm.fetch = Some(ManifestFetch::new(now));
         swarm.make_storage = Some(make_storage);
         swarm.tick = Some(now);
         swarm
@@ -238,7 +239,7 @@ impl Swarm {
 
     /// Whether this peer owes us something, so that its silence matters.
     pub fn expects(&self, key: Handle) -> bool {
-        self.fetch.as_ref().is_some_and(|fetch| fetch.from == key)
+        self.fetch.as_ref().is_some_and(|fetch| fetch.giver() == Some(key))
             || self.peers.get(&key).is_some_and(|peer| !peer.source.requests().is_empty())
     }
 
@@ -285,7 +286,8 @@ impl Swarm {
         Message::Open {
             channel: self.number.into(),
             fid: self.fid,
-            has_manifest: self.content.is_some(),
+            has_manifest: self.content.is_some()
+                || self.fetch.as_ref().is_some_and(|fetch| fetch.known().is_some()),
             is_complete: self.is_complete(),
         }
     }
@@ -318,7 +320,6 @@ impl Swarm {
         if let Some(peer) = self.peers.get_mut(&key) {
             if has_manifest && !peer.has_manifest {
                 peer.has_manifest = true;
-                peer.wants_manifest = None;
                 self.on_manifest_spread(now, key);
             }
         } else {
@@ -332,6 +333,9 @@ impl Swarm {
             self.peers.insert(key, peer);
             if let Some(lengths) = lengths {
                 self.understand_peer(now, key, &lengths);
+            }
+            if has_manifest {
+                self.on_manifest_spread(now, key);
             }
         }
         self.advance_fetch(now);
@@ -375,8 +379,7 @@ impl Swarm {
         if let Some(download) = &mut self.download {
             download.remove_peer(&self.peers, key, peer);
         }
-        if self.fetch.as_ref().is_some_and(|fetch| fetch.from == key) {
-            self.fetch = None;
+        if self.fetch.as_mut().is_some_and(|fetch| fetch.withdraw(key)) {
             self.advance_fetch(now);
         }
         self.refill_all(now);
@@ -399,10 +402,9 @@ impl Swarm {
     pub fn on_message(&mut self, now: Instant, key: Handle, message: &Message<'_>) {
         self.unwatched.push(key);
         match *message {
-            Message::AskManifest { first, .. } => self.on_ask_manifest(key, first),
-            Message::Manifest { size, proof, first, hashes, .. } => {
-                self.on_manifest_part(now, key, size, proof, first, hashes);
-            }
+            Message::AskManifest { part, .. } => self.on_ask_manifest(key, part),
+            Message::Outline { size, proof, joints, .. } => self.on_outline(now, key, size, proof, joints),
+            Message::Hashes { part, hashes, .. } => self.on_hashes(now, key, part, hashes),
             Message::Bitfield { bytes, .. } => self.on_bitfield(now, key, bytes),
             Message::Have { ref pieces, .. } => self.on_haves(now, key, pieces),
             Message::Request { id, piece, first, count, .. } => {

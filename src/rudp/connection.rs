@@ -10,6 +10,7 @@
 //!   [`set_keep_alive`](Connection::set_keep_alive), [`move_to`](Connection::move_to)
 
 use std::net::SocketAddr;
+use std::ops::RangeInclusive;
 
 use bytes::Bytes;
 use smallvec::SmallVec;
@@ -43,16 +44,17 @@ use super::timer::{Timer, TimerTable};
 use crate::coding::{Malformed, Reader};
 use crate::time::{Duration, Instant};
 
-/// The first wait for a welcome; each later one is half as long again, up to the longest.
+/// The first wait for a welcome; each later one is a quarter longer, up to the longest.
 const HELLO_INTERVAL: Duration = Duration::from_millis(500);
-const MAX_HELLO_INTERVAL: Duration = Duration::from_millis(1_500);
+const MAX_HELLO_INTERVAL: Duration = Duration::from_millis(1_000);
 /// At most this much of a queue is put down to the receiver's downlink on its word, so that neither a lie nor two
 /// nodes that hear each other's uplinks can raise a queue without end.
 const MAX_EXCUSED: Duration = Duration::from_millis(150);
 /// An ack that was held back for longer says nothing of the present queue.
 const STALE_ACK: Duration = Duration::from_millis(100);
-/// How often a packet tells when it was sent.
-const TIMESTAMP_INTERVAL: Duration = Duration::from_millis(20);
+/// A packet tells when it was sent after so many that didn't and so much time, or after so much time if they are few.
+const TIMESTAMP_PACKETS: u64 = 4;
+const TIMESTAMP_INTERVAL: RangeInclusive<Duration> = Duration::from_millis(20)..=Duration::from_millis(250);
 /// Below a window of this many datagrams the acks must not be held back, or the link idles.
 const NARROW_DATAGRAMS: u64 = 4;
 /// After this many probe time-outs in a row, what a peer doesn't ack no longer takes room from others.
@@ -95,6 +97,8 @@ pub struct Connection {
     send: SendWindow,
     recv: RecvWindow,
     largest_acked: u64,
+    /// The newest packet of the peer that had an ack in it.
+    newest_ack: u64,
     /// The packet with which the present path began: what is known of older ones concerns another.
     path_begins: u64,
     rtt: RttEstimator,
@@ -119,12 +123,34 @@ pub struct Connection {
     full_sent: bool,
     full_acked: bool,
     last_eliciting: Instant,
-    last_timestamp: Option<Instant>,
+    timestamps: Timestamps,
     rides: Rides,
     liveness: Liveness,
     /// Whether bulk was held back by the shared window when last asked.
     blocked_by_uplink: bool,
     stats: Stats,
+}
+
+/// Which packets tell when they were sent: often enough for the other side to see its downlink's queue.
+#[derive(Clone, Copy, Debug, Default)]
+struct Timestamps {
+    /// When the last one did, and its number.
+    last: Option<(Instant, u64)>,
+}
+
+impl Timestamps {
+    /// Whether the packet `number` has to.
+    fn is_due(&mut self, now: Instant, number: u64) -> bool {
+        let is_due = self.last.is_none_or(|(last, before)| {
+            let (shortest, longest) = TIMESTAMP_INTERVAL.into_inner();
+            let wait = if number - before >= TIMESTAMP_PACKETS { shortest } else { longest };
+            now.since(last) >= wait
+        });
+        if is_due {
+            self.last = Some((now, number));
+        }
+        is_due
+    }
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -196,6 +222,7 @@ impl Connection {
             send: SendWindow::new(0),
             recv: RecvWindow::new(config.receive_window, config.max_message),
             largest_acked: 0,
+            newest_ack: 0,
             path_begins: 0,
             rtt: RttEstimator::new(),
             reordering: Reordering::new(now),
@@ -213,7 +240,7 @@ impl Connection {
             full_sent: false,
             full_acked: false,
             last_eliciting: now,
-            last_timestamp: None,
+            timestamps: Timestamps::default(),
             rides: Rides::default(),
             liveness: Liveness::new(now),
             blocked_by_uplink: false,
@@ -396,13 +423,12 @@ impl Connection {
             return Ok(());
         };
         let Some(number) = self.take_in_number(now, wire_number, eliciting) else { return Ok(()) };
-        let is_newest = self.received_mut().expected() == number + 1;
         self.stats.received += 1;
         let mut reader = Reader::new(body);
         while let Ok(Some(frame)) = Frame::decode(&mut reader, highest_sent) {
             match frame {
                 Frame::Ping => {}
-                Frame::Ack(ack) => self.on_ack(now, &ack, is_newest, links)?,
+                Frame::Ack(ack) => self.on_ack(now, &ack, number, links)?,
                 Frame::ImmediateAck => self.received_mut().on_immediate(now),
                 Frame::Timestamp { sent, unsettled } => {
                     self.received_mut().settle_below(number.saturating_sub(unsettled));
@@ -508,7 +534,7 @@ impl Connection {
         (self.full_sent, self.full_acked) = (false, false);
         self.probes = 0;
         // The peer measures anew too.
-        self.last_timestamp = None;
+        self.timestamps = Timestamps::default();
     }
 
     fn received_mut(&mut self) -> &mut Received {
@@ -518,12 +544,12 @@ impl Connection {
         }
     }
 
-    /// Takes in an ack, which came in the newest packet of all or in one that was overtaken.
+    /// Takes in an ack that came in the packet `number`.
     fn on_ack(
         &mut self,
         now: Instant,
         ack: &Ack,
-        is_newest: bool,
+        number: u64,
         links: &mut Links,
     ) -> Result<(), ProtocolViolation> {
         let (in_flight, uplink_in_flight) = (self.sent.in_flight(), links.uplink.in_flight());
@@ -564,7 +590,9 @@ impl Connection {
         }
         self.discharge(acked_bytes, links);
         self.stats.bytes_acked += acked_bytes;
-        if is_newest {
+        // The credit of one that was overtaken long ago could be taken for a greater one.
+        if number > self.newest_ack {
+            self.newest_ack = number;
             self.send.grant(ack.credit);
         }
         if let Some(sent) = largest_sent {
@@ -654,7 +682,7 @@ impl Connection {
                     if now.since(*started) >= self.config.handshake_timeout {
                         return Some(CloseReason::HandshakeTimeout);
                     }
-                    *wait = (*wait * 3 / 2).min(MAX_HELLO_INTERVAL);
+                    *wait = (*wait * 5 / 4).min(MAX_HELLO_INTERVAL);
                     self.handshake_due = Some(HandshakeDue::Hello);
                 }
                 Timer::Loss => {
@@ -717,7 +745,10 @@ impl Connection {
 
     /// The probe time-out before any back-off.
     fn pto(&self) -> Duration {
-        let measured = self.rtt.pto(MAX_ACK_DELAY);
+        // On a slow link a single datagram of somebody else's, in line before this one, exceeds any variation of late.
+        let one_more = self.datagram_size() as f64 / self.delivery.rate().max(1.0);
+        let one_more = Duration::from_secs_f64(one_more).min(self.rtt.smoothed() / 2);
+        let measured = self.rtt.pto(MAX_ACK_DELAY) + one_more;
         // On a slow link a full datagram takes far longer than the small ones of the handshake: until the first one
         // has been acked, its round trip is unknown (RFC 9002 §6.2.2).
         if self.full_sent && !self.full_acked {
@@ -824,8 +855,7 @@ impl Connection {
         let small = self.mtu.is_suspicious() && number.is_multiple_of(2);
         let limit = if small { self.datagram_size().min(mtu::BASE) } else { self.datagram_size() };
         let limit = probe.unwrap_or(limit);
-        if self.last_timestamp.is_none_or(|last| now.since(last) >= TIMESTAMP_INTERVAL) {
-            self.last_timestamp = Some(now);
+        if self.timestamps.is_due(now, number) {
             let unsettled = number - self.sent.oldest_unsettled();
             Frame::Timestamp { sent: clock::at(now), unsettled }.encode(buf);
         }

@@ -44,7 +44,7 @@ pub struct Handle(u64);
 #[cfg(test)]
 impl Handle {
     /// A handle of no endpoint, to test books that are kept by handle.
-    pub(crate) fn for_test(key: u64) -> Handle {
+    pub(crate) const fn for_test(key: u64) -> Handle {
         Handle(key)
     }
 }

@@ -81,9 +81,10 @@ impl RecvWindow {
         }
     }
 
-    /// How much the sender may have begun in all, in whole [units](credit_unit) modulo 256.
+    /// How much the sender may have begun in all, in [units](credit_unit) modulo 256: rounded up, else a window that has room
+    /// for one message only would never have it again.
     pub fn credit(&self) -> u8 {
-        ((self.returned + self.window) / credit_unit(self.window)) as u8
+        (self.returned + self.window).div_ceil(credit_unit(self.window)) as u8
     }
 
     /// Bytes held for messages that aren't whole yet, overheads included.
@@ -163,7 +164,9 @@ impl RecvWindow {
     }
 
     fn check_credit(&self, growth: u64) -> Result<(), Violation> {
-        if self.charged + growth <= self.window { Ok(()) } else { Err(Violation::Credit) }
+        // What the rounding of the credit may give away.
+        let most = self.window + credit_unit(self.window);
+        if self.charged + growth <= most { Ok(()) } else { Err(Violation::Credit) }
     }
 
     fn forget_partial(&mut self, message: u64) -> Option<Vec<u8>> {
@@ -200,7 +203,7 @@ mod tests {
         assert_eq!(window.on_fragment(part(2, 0, true, b"")).unwrap().unwrap(), b"");
         assert_eq!(window.on_fragment(part(2, 0, true, b"")), Ok(None));
         assert_eq!(window.held(), 0);
-        assert_eq!(window.credit(), 64, "not a whole unit has come back");
+        assert_eq!(window.credit(), 65, "not a whole unit has come back, but it counts as one");
     }
 
     #[test]
@@ -254,7 +257,10 @@ mod tests {
         assert_eq!(window.held(), 150 + MESSAGE_OVERHEAD);
         window.on_abandon(0, 400).unwrap();
         window.on_abandon(0, 400).unwrap();
-        assert_eq!((window.held(), window.credit()), (0, ((1_000 + 400 + MESSAGE_OVERHEAD) / 15) as u8));
+        assert_eq!(
+            (window.held(), window.credit()),
+            (0, (1_000u64 + 400 + MESSAGE_OVERHEAD).div_ceil(15) as u8)
+        );
         assert_eq!(window.on_abandon(1, 501), Err(Violation::Length));
         assert_eq!(window.on_fragment(part(0, 0, true, b"late")), Ok(None));
     }

@@ -93,7 +93,7 @@ impl SendWindow {
             bulk: Lane::default(),
             abandons: VecDeque::new(),
             used: 0,
-            credit: window / credit_unit,
+            credit: window.div_ceil(credit_unit),
             credit_unit,
             rewritten: 0,
         }
@@ -109,7 +109,7 @@ impl SendWindow {
     /// The receiver grants `window` B to begin with.
     pub fn open(&mut self, window: u64) {
         self.credit_unit = credit_unit(window);
-        self.credit = window / self.credit_unit;
+        self.credit = window.div_ceil(self.credit_unit);
     }
 
     /// The receiver's newest grant, as its acks tell it.

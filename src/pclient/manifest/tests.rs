@@ -14,6 +14,20 @@ fn manifest(content: &[u8], piece_log2: u8) -> Manifest {
     Manifest::from_reader_in(content, lengths).unwrap()
 }
 
+/// What a receiver makes of what a stranger sends: joints that suit the hashes, then part after part.
+fn receive(
+    fid: Fid,
+    lengths: Lengths,
+    hashes: Vec<ChainingValue>,
+    size_proof: SizeProof,
+) -> Result<Manifest, ManifestError> {
+    let joints = Outline::of(fid, lengths, &hashes, size_proof.clone()).joints().to_vec();
+    let outline = Outline::from_parts(fid, lengths, joints, size_proof)?;
+    let is_proved = |part| outline.verify(part, hashes.get(outline.range(part)).unwrap_or_default());
+    let is_whole = hashes.len() == lengths.piece_count() as usize && (0..outline.part_count()).all(is_proved);
+    if is_whole { Ok(Manifest::from_proved(outline, hashes)) } else { Err(ManifestError::Hashes) }
+}
+
 /// All sizes next to a chunk's or a power of two's end, and some odd ones.
 fn sizes() -> impl Iterator<Item = usize> {
     let around = |size: usize| [size - 1, size, size + 1];
@@ -33,9 +47,9 @@ fn equals_the_plain_hash_for_every_size_and_piece_length() {
             let manifest = manifest(&content, log2);
             assert_eq!(manifest.fid(), Fid::of(&content), "{size} B in pieces of 2^{log2} B");
             assert_eq!(manifest.hashes().len(), size.div_ceil(1 << log2));
-            let Manifest { fid, lengths, hashes, size_proof } = manifest.clone();
+            let (hashes, size_proof) = (manifest.hashes().to_vec(), manifest.outline().size_proof().clone());
             assert_eq!(
-                Manifest::from_parts(fid, lengths, hashes, size_proof),
+                receive(manifest.fid(), manifest.lengths(), hashes, size_proof),
                 Ok(manifest),
                 "{size} B, 2^{log2}"
             );
@@ -85,8 +99,10 @@ fn equal_content_elsewhere_in_the_file_is_not_the_piece() {
 fn a_forged_list_fails() {
     for size in [1, 2_049, 4_097, 10_000, 50_000] {
         let content = content(size);
-        let Manifest { fid, lengths, hashes, size_proof } = manifest(&content, 11);
-        let check = |hashes: Vec<_>| Manifest::from_parts(fid, lengths, hashes, size_proof.clone());
+        let manifest = manifest(&content, 11);
+        let (outline, hashes) = (manifest.outline(), manifest.hashes().to_vec());
+        let check =
+            |hashes: Vec<_>| receive(outline.fid(), outline.lengths(), hashes, outline.size_proof().clone());
         for at in 0..hashes.len() {
             let mut flipped = hashes.clone();
             flipped[at][at % 32] ^= 1 << (at % 8);
@@ -97,12 +113,46 @@ fn a_forged_list_fails() {
                 assert_eq!(check(swapped), Err(ManifestError::Hashes), "{size} B, hash {at}");
             }
         }
-        let (expected, count) = (lengths.piece_count(), hashes.len());
-        for found in [0, count - 1, count + 1] {
+        for found in [0, hashes.len() - 1, hashes.len() + 1] {
             let mut cut = hashes.clone();
             cut.resize(found, [0; 32]);
-            assert_eq!(check(cut), Err(ManifestError::Count { expected, found }));
+            assert!((0..outline.part_count()).all(|part| !outline.verify(part, &cut)));
         }
+    }
+}
+
+#[test]
+fn a_part_is_proved_by_itself_and_in_its_place_alone() {
+    for (size, parts) in [(2_048 * 64, 1), (2_048 * 64 + 1, 2), (2_048 * 300 + 5, 5), (2_048 * 5_000, 40)] {
+        let content = content(size);
+        let manifest = manifest(&content, 11);
+        let outline = manifest.outline();
+        assert_eq!(outline.part_count(), parts, "{size} B");
+        assert_eq!(outline.joints().len(), if parts > 1 { parts as usize } else { 0 });
+        for part in 0..parts {
+            let hashes = &manifest.hashes()[outline.range(part)];
+            assert!(outline.verify(part, hashes));
+            assert!((0..parts + 2).all(|other| other == part || !outline.verify(other, hashes)));
+            assert!(!outline.verify(part, &hashes[1..]) && !outline.verify(part, &[]));
+        }
+    }
+}
+
+#[test]
+fn forged_joints_fail() {
+    let manifest = manifest(&content(2_048 * 300 + 5), 11);
+    let outline = manifest.outline();
+    let check = |joints: &[ChainingValue]| {
+        Outline::from_parts(outline.fid(), outline.lengths(), joints.to_vec(), outline.size_proof().clone())
+    };
+    assert_eq!(check(outline.joints()).as_ref(), Ok(outline));
+    for at in 0..outline.joints().len() {
+        let mut flipped = outline.joints().to_vec();
+        flipped[at][at] ^= 1;
+        assert_eq!(check(&flipped), Err(ManifestError::Hashes), "joint {at}");
+    }
+    for found in [0, 4, 6, MAX_JOINTS] {
+        assert_eq!(check(&vec![[0; 32]; found]), Err(ManifestError::Count { expected: 5, found }));
     }
 }
 
@@ -110,10 +160,11 @@ fn a_forged_list_fails() {
 fn a_forged_size_fails_even_where_the_hashes_still_join_to_the_fid() {
     for size in [0u64, 1, 1024, 2_048, 2_049, 10_000, 50_000] {
         for log2 in [11, 12, 16] {
-            let Manifest { fid, hashes, size_proof, .. } = manifest(&content(size as usize), log2);
+            let manifest = manifest(&content(size as usize), log2);
+            let (hashes, size_proof) = (manifest.hashes(), manifest.outline().size_proof());
             for forged in (0..2 * size + 3_000).filter(|&forged| forged != size) {
                 let lengths = Lengths::new(forged, log2).unwrap();
-                let made = Manifest::from_parts(fid, lengths, hashes.clone(), size_proof.clone());
+                let made = Outline::from_parts(manifest.fid(), lengths, hashes.to_vec(), size_proof.clone());
                 assert_eq!(made, Err(ManifestError::Size), "{size} B as {forged}, 2^{log2}");
             }
         }
@@ -121,7 +172,7 @@ fn a_forged_size_fails_even_where_the_hashes_still_join_to_the_fid() {
     // Why the list alone is not enough: three pieces are three pieces.
     let true_size = manifest(&content(10_000), 12);
     for (size, log2) in [(10_001, 12), (12_288, 12), (20_000, 13)] {
-        assert_eq!(root(Lengths::new(size, log2).unwrap(), true_size.hashes()), true_size.fid());
+        assert_eq!(outline::root(Lengths::new(size, log2).unwrap(), true_size.hashes()), true_size.fid());
     }
 }
 
@@ -130,16 +181,15 @@ fn a_forged_piece_length_fails() {
     for size in [2_049, 10_000, 50_000, 148_539] {
         let content = content(size);
         for log2 in all_log2() {
-            let Manifest { fid, lengths, hashes, size_proof } = manifest(&content, log2);
+            let manifest = manifest(&content, log2);
+            let (hashes, size_proof) = (manifest.hashes(), manifest.outline().size_proof());
             for forged in all_log2().filter(|&forged| forged != log2) {
                 let forged = Lengths::new(size as u64, forged).unwrap();
-                let made = Manifest::from_parts(fid, forged, hashes.clone(), size_proof.clone());
-                if forged.piece_count() == 1 && lengths.piece_count() == 1 {
-                    // Not a forgery: the whole file is the one piece of both.
-                    assert!(made.unwrap().verify_piece(forged.piece(0).unwrap(), &content));
-                } else {
-                    assert!(made.is_err(), "{size} B, 2^{log2} as {forged:?}");
-                }
+                let outline = Outline::from_parts(manifest.fid(), forged, Vec::new(), size_proof.clone());
+                let is_taken = outline.is_ok_and(|outline| outline.verify(0, hashes));
+                // It is no forgery if the whole file is the one piece of both.
+                let is_true = forged.piece_count() == 1 && manifest.lengths().piece_count() == 1;
+                assert_eq!(is_taken, is_true, "{size} B, 2^{log2} as {forged:?}");
             }
         }
     }

@@ -96,7 +96,8 @@ impl Node {
                 }
             }
             Message::AskManifest { channel, .. }
-            | Message::Manifest { channel, .. }
+            | Message::Outline { channel, .. }
+            | Message::Hashes { channel, .. }
             | Message::Bitfield { channel, .. }
             | Message::Have { channel, .. }
             | Message::Request { channel, .. }

@@ -5,10 +5,10 @@ use std::sync::Arc;
 use super::{Content, Notice, Swarm};
 use crate::Error;
 use crate::pclient::download::{Arrival, Ask, Download};
-use crate::pclient::manifest::Manifest;
-use crate::pclient::manifest_fetch::{ManifestFetch, Part};
+use crate::pclient::manifest::{Manifest, ManifestError};
+use crate::pclient::manifest_fetch::{Gain, ManifestFetch};
 use crate::pclient::message::Message;
-use crate::pclient::peer::{Announced, Peer};
+use crate::pclient::peer::Announced;
 use crate::pclient::pieces::{Bitfield, PieceIndex};
 use crate::rudp::{Class, Handle};
 use crate::time::Instant;
@@ -22,78 +22,113 @@ enum Verdict {
 impl Swarm {
     /// Asks somebody for the manifest, unless it is here or under way.
     pub(super) fn advance_fetch(&mut self, now: Instant) {
-        if self.content.is_some() {
-            return;
-        }
-        if let Some(fetch) = self.fetch.take_if(|fetch| fetch.is_stale(now)) {
-            // It gets a second chance when nobody else has the manifest.
-            if let Some(peer) = self.peers.get_mut(&fetch.from) {
-                peer.source.refusals += 1;
+        let Some(fetch) = &mut self.fetch else { return };
+        if fetch.is_stale(now) {
+            for key in fetch.asked().to_vec() {
+                // It gets a second chance when nobody else has the manifest.
+                if let Some(peer) = self.peers.get_mut(&key) {
+                    peer.source.refusals += 1;
+                }
+                self.stop_asking(key);
             }
-            self.say(fetch.from, &Message::AskManifest { channel: self.number.into(), first: None });
         }
-        if self.fetch.is_some() {
-            return;
-        }
+        let Some(fetch) = self.fetch.as_ref().filter(|fetch| fetch.asked().is_empty()) else { return };
+        debug_assert!(fetch.may_ask());
         let holders = self.peers.iter().filter(|(_, peer)| peer.has_manifest);
-        // A relay before a source, whose uplink is precious.
-        let rank = |peer: &Peer, draw: u64| (peer.source.refusals, peer.began_complete, draw);
-        let rng = &mut self.rng;
-        let choice = holders.map(|(&key, peer)| (rank(peer, rng.u64()), key)).min();
-        if let Some((_, from)) = choice {
-            self.ask_manifest_of(now, from);
-        }
+        // Relays before a source, whose uplink is precious.
+        let mut ranked: Vec<_> =
+            holders.map(|(&key, peer)| (peer.source.refusals, peer.began_complete, key)).collect();
+        self.rng.shuffle(&mut ranked);
+        let Some(&(refusals, is_source, _)) = ranked.iter().min_by_key(|(r, s, _)| (*r, *s)) else { return };
+        ranked.retain(|&(r, s, _)| (r, s) == (refusals, is_source));
+        ranked.truncate(if is_source { 1 } else { ranked.len() });
+        ranked.into_iter().for_each(|(_, _, key)| self.ask_manifest_of(now, key));
     }
 
-    /// A peer has got the manifest. Who still waits for its first part may go over to it: from a source always, from
-    /// one of n relays by a chance of 1 in n, so that those who wait are spread evenly over those who have it.
-    pub(super) fn on_manifest_spread(&mut self, now: Instant, to: Handle) {
-        let Some(waits_for) = self.fetch.as_ref().filter(|fetch| fetch.is_empty()).map(|fetch| fetch.from)
-        else {
+    /// A peer says that it can be asked for the manifest. Who waits for the first part asks it too; sources that were asked
+    /// needn't.
+    pub(super) fn on_manifest_spread(&mut self, now: Instant, key: Handle) {
+        self.desk.on_spread(now, key);
+        let is_source = |key: &Handle| self.peers.get(key).is_some_and(|peer| peer.began_complete);
+        let Some(fetch) = self.fetch.as_ref().filter(|fetch| fetch.may_ask() && !is_source(&key)) else {
             return;
         };
-        let is_relay = |peer: &&Peer| peer.has_manifest && !peer.began_complete;
-        if self.peers.get(&to).filter(is_relay).is_none() {
-            return;
-        }
-        let relays = self.peers.values().filter(is_relay).count();
-        if self.peers.get(&waits_for).filter(is_relay).is_none() || self.rng.index(relays) == 0 {
-            self.say(waits_for, &Message::AskManifest { channel: self.number.into(), first: None });
-            self.ask_manifest_of(now, to);
+        let sources: Vec<Handle> = fetch.asked().iter().copied().filter(is_source).collect();
+        sources.into_iter().for_each(|source| self.stop_asking(source));
+        self.ask_manifest_of(now, key);
+    }
+
+    fn ask_manifest_of(&mut self, now: Instant, key: Handle) {
+        let Some(fetch) = self.fetch.as_mut().filter(|fetch| fetch.may_ask()) else { return };
+        fetch.ask(now, key);
+        let part = Some(fetch.next_part());
+        self.say(key, &Message::AskManifest { channel: self.number.into(), part });
+    }
+
+    fn stop_asking(&mut self, key: Handle) {
+        if self.fetch.as_mut().is_some_and(|fetch| fetch.withdraw(key)) {
+            self.say(key, &Message::AskManifest { channel: self.number.into(), part: None });
         }
     }
 
-    fn ask_manifest_of(&mut self, now: Instant, from: Handle) {
-        self.fetch = Some(ManifestFetch::new(from, now));
-        self.say(from, &Message::AskManifest { channel: self.number.into(), first: Some(0) });
-    }
-
-    pub(super) fn on_manifest_part(
+    pub(super) fn on_outline(
         &mut self,
         now: Instant,
         key: Handle,
         size: u64,
         proof: &[u8],
-        first: u64,
-        hashes: &[[u8; 32]],
+        joints: &[[u8; 32]],
     ) {
-        let Some(fetch) = self.fetch.as_mut().filter(|fetch| fetch.from == key) else { return };
-        match fetch.on_part(now, self.fid, size, proof, first, hashes) {
-            Part::AskFrom(first) => {
-                self.say(key, &Message::AskManifest { channel: self.number.into(), first: Some(first) });
+        let fid = self.fid;
+        self.on_part(now, key, |fetch| fetch.on_outline(now, fid, size, proof, joints));
+    }
+
+    pub(super) fn on_hashes(&mut self, now: Instant, key: Handle, part: u64, hashes: &[[u8; 32]]) {
+        self.on_part(now, key, |fetch| match part.checked_sub(1) {
+            Some(part) => fetch.on_hashes(now, part, hashes),
+            None => Gain::Lie(ManifestError::Hashes),
+        });
+    }
+
+    fn on_part(&mut self, now: Instant, key: Handle, take_in: impl FnOnce(&mut ManifestFetch) -> Gain) {
+        let Some(fetch) = self.fetch.as_mut().filter(|fetch| fetch.asked().contains(&key)) else { return };
+        let had_outline = fetch.known().is_some();
+        let gain = take_in(fetch);
+        if let Gain::Lie(error) = gain {
+            log::warn!("manifest of {}: {error}", self.fid.short());
+            fetch.withdraw(key);
+            self.ban(now, key);
+            return self.advance_fetch(now);
+        }
+        for other in fetch.settle_on(key) {
+            self.say(other, &Message::AskManifest { channel: self.number.into(), part: None });
+        }
+        if !had_outline && matches!(gain, Gain::More { .. } | Gain::Whole(_)) {
+            self.tell_manifest();
+        }
+        match gain {
+            Gain::More { ask_again: true } => {
+                let part = self.fetch.as_ref().map(ManifestFetch::next_part);
+                self.say(key, &Message::AskManifest { channel: self.number.into(), part });
             }
-            Part::Partial => {}
-            Part::Whole(manifest) => {
+            Gain::Whole(manifest) => {
                 self.fetch = None;
                 self.begin(now, manifest);
             }
-            Part::Lie(error) => {
-                log::warn!("manifest of {}: {error}", self.fid.short());
-                self.fetch = None;
-                self.ban(now, key);
-                self.advance_fetch(now);
-            }
+            Gain::More { ask_again: false } | Gain::Nothing | Gain::Lie(_) => {}
         }
+    }
+
+    /// Tells everybody that the manifest can be asked for here, as far as it has come.
+    fn tell_manifest(&mut self) {
+        let open = Message::Open {
+            channel: self.number.into(),
+            fid: self.fid,
+            has_manifest: true,
+            is_complete: false,
+        };
+        let keys: Vec<Handle> = self.peers.keys().copied().collect();
+        keys.into_iter().for_each(|key| self.say(key, &open));
     }
 
     /// The manifest is here: the content can be fetched.
@@ -108,11 +143,7 @@ impl Swarm {
         self.content = Some(Content::new(manifest, storage));
         self.last_progress = now;
         let keys: Vec<Handle> = self.peers.keys().copied().collect();
-        let open = self.open_message();
-        for key in keys {
-            self.say(key, &open);
-            self.understand_peer(now, key, &lengths);
-        }
+        keys.into_iter().for_each(|key| self.understand_peer(now, key, &lengths));
         if self.is_complete() {
             self.complete();
         } else {

@@ -4,7 +4,8 @@ use std::sync::Arc;
 
 use super::{Content, Swarm};
 use crate::pclient::download::{block_count, block_len};
-use crate::pclient::message::{self, BLOCK_LEN, MAX_HASHES, MAX_HAVES, Message};
+use crate::pclient::manifest_desk::Stock;
+use crate::pclient::message::{self, BLOCK_LEN, MAX_HAVES, Message};
 use crate::pclient::peer::{Target, Wanted, What};
 use crate::pclient::pieces::PieceIndex;
 use crate::pclient::upload::Next;
@@ -13,9 +14,9 @@ use crate::time::Instant;
 
 impl Swarm {
     /// Notes what a peer asks for. It is written only when it can leave, so that questions don't pile up answers.
-    pub(super) fn on_ask_manifest(&mut self, key: Handle, first: Option<u64>) {
+    pub(super) fn on_ask_manifest(&mut self, key: Handle, part: Option<u64>) {
         if let Some(peer) = self.peers.get_mut(&key) {
-            peer.wants_manifest = first;
+            peer.wants_manifest = part;
             self.may_want_manifest = true;
         }
     }
@@ -30,21 +31,37 @@ impl Swarm {
             return None;
         }
         self.may_want_manifest = self.peers.values().any(|peer| peer.wants_manifest.is_some());
-        let manifest = &self.content.as_ref()?.manifest;
-        let is_source = self.download.is_none();
-        let hashes = manifest.hashes();
-        let (key, first) = self.desk.next(now, &mut self.peers, is_source, hashes.len() as u64, may_go)?;
-        let rest = usize::try_from(first).ok().and_then(|first| hashes.get(first..))?;
-        // The size and its proof are told once, with the first part.
-        let proof = if first == 0 { manifest.size_proof().to_bytes() } else { Vec::new() };
-        let message = Message::Manifest {
-            channel: self.number.into(),
-            size: manifest.lengths().size(),
-            proof: &proof,
-            first,
-            hashes: &rest[..rest.len().min(MAX_HASHES)],
+        let (outline, hashes, here) = match (&self.content, &self.fetch) {
+            (Some(content), _) => {
+                let outline = content.manifest.outline();
+                (outline, content.manifest.hashes(), 1 + u64::from(outline.part_count()))
+            }
+            (None, Some(fetch)) => {
+                let (outline, hashes) = fetch.known()?;
+                (outline, hashes, fetch.next_part())
+            }
+            (None, None) => return None,
         };
-        Some((key, message.encode()))
+        let stock = Stock { here, all: 1 + u64::from(outline.part_count()) };
+        let is_source = self.content.is_some() && self.download.is_none();
+        let (key, part) = self.desk.next(now, &mut self.peers, is_source, stock, &mut self.rng, may_go)?;
+        let channel = self.number.into();
+        let message = match u32::try_from(part).ok()?.checked_sub(1) {
+            None => Message::Outline {
+                channel,
+                size: outline.lengths().size(),
+                proof: &outline.size_proof().to_bytes(),
+                joints: outline.joints(),
+            }
+            .encode(),
+            Some(part) => Message::Hashes {
+                channel,
+                part: u64::from(part) + 1,
+                hashes: hashes.get(outline.range(part))?,
+            }
+            .encode(),
+        };
+        Some((key, message))
     }
 
     pub(super) fn on_request(

@@ -50,7 +50,7 @@ impl Swarm {
         let has_origin = self.peers.values().any(|peer| peer.began_complete);
         let blind = |cause| Sight { cause, peers, spread: None };
         let (Some(content), Some(download)) = (&self.content, &self.download) else {
-            let giver = self.fetch.as_ref().and_then(|fetch| self.peers.get(&fetch.from));
+            let giver = self.fetch.as_ref().and_then(|fetch| self.peers.get(fetch.asked().first()?));
             return blind(match giver {
                 _ if peers == 0 => nobody,
                 Some(giver) if giver.began_complete => Cause::Source,
