@@ -6,8 +6,10 @@ use std::net::SocketAddr;
 
 use super::world::NodeId;
 
+/// Datagrams without content are seldom longer, B.
+const SMALL: usize = 128;
 /// Few datagrams are longer, B.
-const USUAL: usize = 2_048;
+const USUAL: usize = 1_280;
 
 /// One datagram under way.
 #[derive(Debug)]
@@ -36,20 +38,26 @@ impl Slot {
     }
 }
 
-/// Every slot is in exactly one place: the free list, a link's queue, or an event.
+/// Every slot is in exactly one place: a free list, a link's queue, or an event.
 #[derive(Debug, Default)]
 pub(super) struct Pool {
     datagrams: Vec<Datagram>,
+    /// Those whose buffers have room for [`SMALL`] datagrams: most are, and need not take the room of others.
+    free_small: Vec<Slot>,
     free: Vec<Slot>,
 }
 
 impl Pool {
-    /// Takes in `bytes`, leaving in its place an empty buffer to write the next datagram to.
-    pub(super) fn insert(&mut self, sender: NodeId, to: SocketAddr, bytes: &mut Vec<u8>) -> Slot {
-        let slot = self.free.pop().unwrap_or_else(|| {
+    /// Takes in a copy of `bytes`.
+    pub(super) fn insert(&mut self, sender: NodeId, to: SocketAddr, bytes: &[u8]) -> Slot {
+        let (free, room) = match bytes.len() <= SMALL {
+            true => (&mut self.free_small, SMALL),
+            false => (&mut self.free, USUAL),
+        };
+        let slot = free.pop().unwrap_or_else(|| {
             let index = u32::try_from(self.datagrams.len()).expect("fewer than 2³² datagrams are under way");
             self.datagrams.push(Datagram {
-                bytes: Vec::new(),
+                bytes: Vec::with_capacity(room),
                 to,
                 from: to,
                 sender,
@@ -59,8 +67,8 @@ impl Pool {
             Slot(index)
         });
         let datagram = self.get_mut(&slot);
-        std::mem::swap(&mut datagram.bytes, bytes);
-        bytes.clear();
+        datagram.bytes.clear();
+        datagram.bytes.extend_from_slice(bytes);
         datagram.to = to;
         datagram.sender = sender;
         slot
@@ -69,8 +77,8 @@ impl Pool {
     /// A second datagram, equal to that of `slot`.
     pub(super) fn duplicate(&mut self, slot: &Slot) -> Slot {
         let Datagram { to, from, sender, receiver, digest, ref bytes } = *self.get(slot);
-        let mut bytes = bytes.clone();
-        let copy = self.insert(sender, to, &mut bytes);
+        let bytes = bytes.clone();
+        let copy = self.insert(sender, to, &bytes);
         let datagram = self.get_mut(&copy);
         (datagram.from, datagram.receiver, datagram.digest) = (from, receiver, digest);
         copy
@@ -91,11 +99,12 @@ impl Pool {
         if bytes.capacity() > 2 * bytes.len() + 2 * USUAL {
             *bytes = Vec::with_capacity(USUAL);
         }
-        self.free.push(slot);
+        let free = if bytes.capacity() < USUAL { &mut self.free_small } else { &mut self.free };
+        free.push(slot);
     }
 
     /// How many datagrams are under way.
     pub(super) fn in_use(&self) -> usize {
-        self.datagrams.len() - self.free.len()
+        self.datagrams.len() - self.free_small.len() - self.free.len()
     }
 }

@@ -374,7 +374,7 @@ impl<M: Machine> World<M> {
                     node.addr
                 );
                 let len = self.spare.len();
-                let slot = self.pool.insert(id, to, &mut self.spare);
+                let slot = self.pool.insert(id, to, &self.spare);
                 node.up.push(now, len, slot).expect("an uplink is endless");
             }
             // Jobs take no time here.

@@ -31,6 +31,9 @@ const PRELUDE: Duration = Duration::from_secs(2);
 const LONGEST_PRELUDE: Duration = Duration::from_secs(120);
 /// How many times until the bound it is noted who has how much.
 const SAMPLES_TO_BOUND: f64 = 150.0;
+/// At so many samples every other is dropped, and from then on it is noted half as often: a bound that nobody comes near must
+/// not fill the memory.
+const MOST_SAMPLES: usize = 600;
 /// Without a bound, this often.
 const SAMPLE_WITHOUT_BOUND: Duration = Duration::from_secs(1);
 /// Past this many times the bound, and the minute after it, nobody is waited for.
@@ -480,6 +483,14 @@ impl Stage {
         });
         let shares = shares.collect();
         self.samples.push(Sample { time, shares, bound: 0.0 });
+        if self.samples.len() >= MOST_SAMPLES {
+            let mut place = 0;
+            self.samples.retain(|_| {
+                place += 1;
+                place % 2 == 1
+            });
+            self.sample_every *= 2;
+        }
     }
 
     fn receivers(&self) -> impl Iterator<Item = &Cast> {
