@@ -122,7 +122,11 @@ impl<M: Machine> World<M> {
         match entry.event {
             Event::Call(id) => {
                 self.node_mut(id).calls.went_off();
-                self.call(id, deadline);
+                // It may have been called ahead since, and have more by now; but that has time.
+                match self.nodes[id.index()].next_call() {
+                    Some(next) if next <= self.now => self.call(id, deadline),
+                    _ => self.arm(id),
+                }
             }
             Event::Uplink(id) => {
                 self.node_mut(id).departures.went_off();
