@@ -152,6 +152,16 @@ impl<K: Copy + Ord, V> SmallMap<K, V> {
     }
 }
 
+impl<K: Copy + Ord, V> FromIterator<(K, V)> for SmallMap<K, V> {
+    fn from_iter<I: IntoIterator<Item = (K, V)>>(entries: I) -> SmallMap<K, V> {
+        let mut map = SmallMap::new();
+        for (key, value) in entries {
+            map.insert(key, value);
+        }
+        map
+    }
+}
+
 impl<K: Copy + Ord, V> Index<&K> for SmallMap<K, V> {
     type Output = V;
 
@@ -227,6 +237,7 @@ mod tests {
             assert_eq!((map.get(&key), map.contains_key(&key)), (plain.get(&key), plain.contains_key(&key)));
             assert_eq!((map.len(), map.is_empty()), (plain.len(), plain.is_empty()));
             assert!(map.iter().eq(plain.iter()));
+            assert!(plain.clone().into_iter().rev().collect::<SmallMap<_, _>>().iter().eq(plain.iter()));
             assert!(map.keys().eq(plain.keys()) && map.values().eq(plain.values()));
         }
     }
