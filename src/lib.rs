@@ -20,6 +20,7 @@ pub mod rudp;
 pub mod sc_model;
 pub mod sim;
 pub mod simulate;
+pub mod small;
 pub mod time;
 pub mod tracker;
 pub mod units;

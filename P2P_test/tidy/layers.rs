@@ -17,6 +17,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("fid", &[]),
     ("name", &[]),
     ("rand", &[]),
+    ("small", &[]),
     ("time", &[]),
     ("units", &["time"]),
     ("error", &["fid"]),
@@ -25,9 +26,12 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("proxy::shaper", &["time", "units"]),
     ("proxy", &["time", "units"]),
     // Protocols: no disk in the tracker, no piece in rudp, no socket in either.
-    ("rudp", &["coding", "machine", "proxy::shaper", "rand", "time", "units"]),
+    ("rudp", &["coding", "machine", "proxy::shaper", "rand", "small", "time", "units"]),
     ("tracker", &["coding", "error", "fid", "machine", "name", "rand", "rudp", "time", "units"]),
-    ("pclient", &["coding", "error", "fid", "machine", "name", "rand", "rudp", "time", "tracker", "units"]),
+    (
+        "pclient",
+        &["coding", "error", "fid", "machine", "name", "rand", "rudp", "small", "time", "tracker", "units"],
+    ),
     // The two worlds.
     ("driver", &["error", "machine", "proxy", "rand", "time", "units"]),
     ("sim", &["machine", "proxy::shaper", "rand", "rudp::packet", "time", "units"]),

@@ -6,7 +6,7 @@
 //! Invariant: a piece is had, or being stored, or partial, or untouched. Each block of a partial piece has arrived, or is under way in
 //! as many requests as its count says, or is free.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 use super::availability::Availability;
 use super::message::BLOCK_LEN;
@@ -15,10 +15,11 @@ use super::picker;
 use super::pieces::{Bitfield, Lengths, PieceIndex};
 use crate::rand::Rng;
 use crate::rudp::Handle;
+use crate::small::SmallMap;
 use crate::time::{Duration, Instant};
 
 /// The peers of a swarm, by connection.
-pub type Peers = BTreeMap<Handle, Peer>;
+pub type Peers = SmallMap<Handle, Peer>;
 
 /// At least this many pieces are under way from each source: with one, it would idle between two.
 const MIN_PIECES: u64 = 2;
@@ -110,7 +111,9 @@ const FREE: Block = Block::Asked(0);
 pub struct Download {
     lengths: Lengths,
     have: Bitfield,
-    partial: BTreeMap<PieceIndex, Partial>,
+    partial: SmallMap<PieceIndex, Partial>,
+    /// Which those are.
+    begun: Bitfield,
     /// The partial pieces with free blocks.
     open: BTreeSet<PieceIndex>,
     /// Pieces that are whole and being verified and stored.
@@ -134,7 +137,8 @@ impl Download {
         Download {
             lengths,
             have,
-            partial: BTreeMap::new(),
+            partial: SmallMap::new(),
+            begun: Bitfield::new(&lengths),
             open: BTreeSet::new(),
             storing: BTreeSet::new(),
             spare: Vec::new(),
@@ -192,6 +196,9 @@ impl Download {
         rng: &mut Rng,
     ) -> Vec<Ask> {
         let mut asks = Vec::new();
+        if self.has_nothing_to_ask() {
+            return asks;
+        }
         let least = MIN_PIECES * u64::from(self.lengths.full_piece_len());
         let depth = (peers[&key].source.meter.rate(now) * DEPTH.as_secs_f64()) as u64;
         // What others are asked for can only lessen it: nearly always there is no need to sum that up.
@@ -364,8 +371,8 @@ impl Download {
     fn mark(&mut self, target: &Target) -> u64 {
         let lengths = self.lengths;
         self.untouched.clear(target.piece);
-        let partial =
-            self.partial.entry(target.piece).or_insert_with(|| Partial::new(&lengths, target.piece));
+        self.begun.set(target.piece);
+        let partial = self.partial.get_or_insert_with(target.piece, || Partial::new(&lengths, target.piece));
         for block in &mut partial.blocks[target.blocks.start as usize..target.blocks.end as usize] {
             if let Block::Asked(requests) = block {
                 *requests += 1;
@@ -386,6 +393,7 @@ impl Download {
         }
         if partial.blocks.iter().all(|&block| block == FREE) {
             self.partial.remove(&target.piece);
+            self.begun.clear(target.piece);
             self.untouched.set(target.piece);
         }
         self.note_free_blocks(target.piece);
@@ -446,6 +454,7 @@ impl Download {
             return Arrival::Partial;
         }
         let partial = self.partial.remove(&piece).expect("just seen");
+        self.begun.clear(piece);
         self.storing.insert(piece);
         Arrival::Whole { piece, data: partial.data, givers: partial.givers }
     }
@@ -498,6 +507,7 @@ impl Download {
     /// Forgets what has arrived of a piece, and takes back what is under way of it.
     pub fn give_up(&mut self, peers: &mut Peers, piece: PieceIndex) -> Vec<(Handle, Ask)> {
         self.partial.remove(&piece);
+        self.begun.clear(piece);
         self.open.remove(&piece);
         self.storing.remove(&piece);
         if !self.have.get(piece) {
@@ -546,35 +556,7 @@ impl Download {
     /// For a source that has nothing to do for us: takes over the last request of the slowest one, if that brings it
     /// much sooner. A request that another source is in the middle of is doubled instead, and only after silence.
     pub fn steal(&mut self, now: Instant, peers: &mut Peers, thief: Handle) -> Vec<(Handle, Ask)> {
-        let thief_peer = &peers[&thief];
-        if !thief_peer.source.requests().is_empty() || thief_peer.piece_count() == 0 {
-            return Vec::new();
-        }
-        let thief_rate = match thief_peer.source.meter.rate(now) {
-            // Nothing is known of it: give it the benefit of the doubt.
-            rate if rate < 1.0 => {
-                peers.values().map(|peer| peer.source.meter.rate(now)).fold(0.0, f64::max).max(1.0)
-            }
-            rate => rate,
-        };
-        let candidates = peers.iter().filter(|(key, _)| **key != thief).filter_map(|(&key, peer)| {
-            if peer.source.requests().is_empty() {
-                return None;
-            }
-            let rate = peer.source.meter.rate(now).max(1.0);
-            let is_silent = peer.source.is_silent(now);
-            let is_sole = |target: &Target| self.under_way(target) <= 1;
-            let request = peer.source.requests().iter().enumerate().rev().find(|(index, request)| {
-                let Some(target) = &request.target else { return false };
-                thief_peer.has(target.piece) && is_sole(target) && (*index > 0 || is_silent)
-            });
-            let (index, request) = request?;
-            let eta = peer.source.outstanding() as f64 / rate;
-            (request.bytes as f64 / thief_rate < STEAL_GAIN * eta).then_some((eta, key, index))
-        });
-        let Some((_, victim, index)) = candidates.max_by(|a, b| a.0.total_cmp(&b.0)) else {
-            return Vec::new();
-        };
+        let Some((victim, index)) = self.find_prey(now, peers, thief) else { return Vec::new() };
         let source = &mut peers.get_mut(&victim).expect("just seen").source;
         let target = source.requests()[index].target.clone().expect("credits aren't stolen");
         let mut asks = Vec::new();
@@ -588,14 +570,61 @@ impl Download {
         asks
     }
 
-    /// In how many requests the first block of `target` is under way.
-    fn under_way(&self, target: &Target) -> u32 {
-        let block =
-            self.partial.get(&target.piece).map(|partial| partial.blocks[target.blocks.start as usize]);
-        match block {
-            Some(Block::Asked(requests)) => requests,
-            Some(Block::Arrived) | None => 0,
+    /// The request that `thief` had best take over: of the slowest source, and the last of those that it has itself.
+    fn find_prey(&self, now: Instant, peers: &Peers, thief: Handle) -> Option<(Handle, usize)> {
+        debug_assert!(self.partial.keys().copied().eq(self.begun.iter()), "`begun` isn't what is partial");
+        let source = &peers[&thief].source;
+        let Announced::Known(offered) = &peers[&thief].pieces else { return None };
+        // Most have nothing that is under way: there is no need to look at what others are asked for then.
+        if !source.requests().is_empty() || !offered.meets(&self.begun) {
+            return None;
         }
+        let mut thief_rate = None;
+        let mut best: Option<(f64, Handle, usize)> = None;
+        for (&key, peer) in peers.iter().filter(|(key, _)| **key != thief) {
+            let requests = peer.source.requests();
+            let may_go = |request: &Request| {
+                request
+                    .target
+                    .as_ref()
+                    .is_some_and(|target| offered.get(target.piece) && self.is_sole(target))
+            };
+            let last = requests.iter().enumerate().skip(1).rev().find(|(_, request)| may_go(request));
+            let Some((index, request)) = last.or_else(|| Some((0, requests.front()?))) else { continue };
+            if index == 0 && !may_go(request) {
+                continue;
+            }
+            let rate = peer.source.meter.rate(now).max(1.0);
+            // The first may be on its way: it is doubled, if nothing has come for long.
+            if index == 0 && !peer.source.is_silent(now) {
+                continue;
+            }
+            let eta = peer.source.outstanding() as f64 / rate;
+            if best.is_some_and(|(longest, _, _)| eta < longest) {
+                continue;
+            }
+            let thief_rate = *thief_rate.get_or_insert_with(|| match source.meter.rate(now) {
+                // Nothing is known of it: give it the benefit of the doubt.
+                rate if rate < 1.0 => {
+                    peers.values().map(|peer| peer.source.meter.rate(now)).fold(0.0, f64::max).max(1.0)
+                }
+                rate => rate,
+            });
+            if request.bytes as f64 / thief_rate < STEAL_GAIN * eta {
+                best = Some((eta, key, index));
+            }
+        }
+        best.map(|(_, key, index)| (key, index))
+    }
+
+    /// Whether the first block of `target` is missing, or here, but not under way in more requests than one.
+    fn is_sole(&self, target: &Target) -> bool {
+        self.partial.get(&target.piece).is_some_and(|partial| {
+            match partial.blocks[target.blocks.start as usize] {
+                Block::Asked(requests) => requests <= 1,
+                Block::Arrived => true,
+            }
+        })
     }
 
     /// Gives up all requests to a source that has been silent for so long that something must have gone wrong.

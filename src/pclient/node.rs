@@ -27,6 +27,7 @@ use crate::machine::{Job, Machine};
 use crate::name::FileName;
 use crate::rand::Rng;
 use crate::rudp::{self, Class, Endpoint, Handle, Oneshot};
+use crate::small::SmallMap;
 use crate::time::{Duration, Instant};
 use crate::tracker::{Announcer, COMPLETE};
 use crate::units::Rate;
@@ -103,7 +104,7 @@ struct Connection {
     /// The node at the other end, once it has said so.
     node: Option<u64>,
     /// The other side's numbers for files.
-    channels: BTreeMap<u64, Fid>,
+    channels: SmallMap<u64, Fid>,
     /// Messages of channels that have not been opened yet, in the order of their arrival.
     early: Vec<(u64, Vec<u8>)>,
     /// When it last said anything.
@@ -157,8 +158,8 @@ pub struct Node {
     endpoint: Endpoint,
     intake: Intake,
     announcer: Announcer,
-    connections: BTreeMap<Handle, Connection>,
-    members: BTreeMap<Fid, Membership>,
+    connections: SmallMap<Handle, Connection>,
+    members: SmallMap<Fid, Membership>,
     next_number: u32,
     /// Files take turns at the uplink.
     turns: Turns,
@@ -175,6 +176,8 @@ pub struct Node {
     /// Leaving or gone: nothing is begun any more that nobody would end.
     has_left: bool,
     events: VecDeque<Event>,
+    /// Messages of a swarm on their way to the transport; empty in between.
+    outbox: Vec<(Handle, Class, Vec<u8>)>,
 }
 
 impl Node {
@@ -187,8 +190,8 @@ impl Node {
             announcer: Announcer::new(tracker, rng.fork()),
             rng,
             config,
-            connections: BTreeMap::new(),
-            members: BTreeMap::new(),
+            connections: SmallMap::new(),
+            members: SmallMap::new(),
             next_number: 0,
             turns: Turns::default(),
             may_dial: false,
@@ -199,6 +202,7 @@ impl Node {
             leaving: None,
             has_left: false,
             events: VecDeque::new(),
+            outbox: Vec::new(),
         }
     }
 
@@ -374,7 +378,7 @@ impl Node {
         }
         self.dial(now);
         // Of several files, the connections that got a block early would share the uplink, instead of the files.
-        if self.wanted_files().len() == 1 {
+        if self.members.len() == 1 || self.wanted_files().len() == 1 {
             self.pump(now);
         } else {
             self.is_pumped = false;
@@ -507,7 +511,7 @@ impl Connection {
             inbound,
             established: false,
             node: None,
-            channels: BTreeMap::new(),
+            channels: SmallMap::new(),
             early: Vec::new(),
             heard: now,
             opened: BTreeSet::new(),
@@ -570,10 +574,18 @@ impl Machine for Node {
     }
 
     fn poll_timeout(&self) -> Option<(Instant, &'static str)> {
-        let swarms = self.members.values().filter_map(|member| member.swarm.poll_timeout());
-        let own = self.next_deadline().map(|due| (due, "a call's deadline"));
-        let parts = [self.endpoint.poll_timeout(), self.announcer.poll_timeout(), own];
-        swarms.chain(parts.into_iter().flatten()).min()
+        let mut next = self.endpoint.poll_timeout();
+        let mut note = |other: Option<(Instant, &'static str)>| {
+            if let Some(other) = other
+                && next.is_none_or(|next| other.0 < next.0)
+            {
+                next = Some(other);
+            }
+        };
+        note(self.announcer.poll_timeout());
+        note(self.next_deadline().map(|due| (due, "a call's deadline")));
+        self.members.values().for_each(|member| note(member.swarm.poll_timeout()));
+        next
     }
 
     fn poll_job(&mut self) -> Option<Job<Node>> {

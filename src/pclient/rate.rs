@@ -32,16 +32,21 @@ impl RateMeter {
 
     /// The rate now, B/s; 0 if nothing has been seen.
     pub fn rate(&self, now: Instant) -> f64 {
-        let mut meter = self.clone();
-        meter.decay(now);
-        meter.average / meter.weight.max(LEAST_WEIGHT)
+        let kept = self.kept(now);
+        self.average * kept / (1.0 - (1.0 - self.weight) * kept).max(LEAST_WEIGHT)
     }
 
     fn decay(&mut self, now: Instant) {
-        let kept = (-now.since(self.updated).as_secs_f64() / TAU.as_secs_f64()).exp();
+        let kept = self.kept(now);
         self.average *= kept;
         self.weight = 1.0 - (1.0 - self.weight) * kept;
         self.updated = now;
+    }
+
+    /// What part of an average as of `updated` still counts.
+    fn kept(&self, now: Instant) -> f64 {
+        let age = now.since(self.updated);
+        if age.is_zero() { 1.0 } else { (-age.as_secs_f64() / TAU.as_secs_f64()).exp() }
     }
 }
 

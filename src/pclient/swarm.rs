@@ -271,9 +271,9 @@ impl Swarm {
         self.jobs.pop_front()
     }
 
-    /// Takes the messages that are to be sent.
-    pub fn take_outbox(&mut self) -> Vec<(Handle, Class, Vec<u8>)> {
-        std::mem::take(&mut self.outbox)
+    /// Moves the messages that are to be sent to `messages`, which is empty, and whose room serves the next ones.
+    pub fn take_outbox(&mut self, messages: &mut Vec<(Handle, Class, Vec<u8>)>) {
+        std::mem::swap(&mut self.outbox, messages);
     }
 
     /// Takes what the node has to know.

@@ -13,6 +13,7 @@ use super::peer::{Announced, Peer, Target, Wanted, What};
 use super::pieces::{Bitfield, Lengths, PieceIndex};
 use crate::rand::Rng;
 use crate::rudp::Handle;
+use crate::small::SmallSet;
 
 /// Most requests that one peer may have waiting; more is an attack.
 const MAX_WANTED: usize = 2_000;
@@ -62,7 +63,7 @@ pub struct Upload {
     loading: BTreeSet<PieceIndex>,
     /// Those who may want something and be served at once. Whoever isn't among them was found not to, and nothing has
     /// happened since that could change it: looking at all peers for each datagram takes too long where there are many.
-    hopeful: BTreeSet<Handle>,
+    hopeful: SmallSet<Handle>,
     turn: u64,
 }
 
@@ -76,7 +77,7 @@ impl Upload {
             first_to: vec![None; count],
             current: None,
             loading: BTreeSet::new(),
-            hopeful: BTreeSet::new(),
+            hopeful: SmallSet::default(),
             turn: 0,
         }
     }
@@ -98,7 +99,7 @@ impl Upload {
     /// A piece is here.
     pub fn on_loaded(&mut self, peers: &Peers, piece: PieceIndex) {
         self.loading.remove(&piece);
-        self.hopeful.extend(peers.keys());
+        peers.keys().for_each(|&key| self.hopeful.insert(key));
     }
 
     /// Takes in a request. False if the peer has asked for far too much.
@@ -239,7 +240,7 @@ impl Upload {
             (peer.queue.serving.is_none(), progress, peer.queue.served)
         };
         let mut best = None;
-        self.hopeful.retain(|&key| {
+        self.hopeful.retain(|key| {
             let Some(peer) = peers.get(&key).filter(|peer| wants(peer)) else { return false };
             let rank = rank(peer);
             // Whether it may go is asked only of those who would be chosen.

@@ -66,6 +66,11 @@ impl<T> Shaper<T> {
         Some(self.head_start + self.rate.time_for((head.len as u64).saturating_sub(self.head_passed)))
     }
 
+    /// When the head of the queue came; `None` if the queue is empty.
+    pub fn head_arrival(&self) -> Option<Instant> {
+        Some(self.queue.front()?.arrival)
+    }
+
     /// Takes the head of the queue if it has left the link by `now`, with the instant at which it did.
     pub fn pop(&mut self, now: Instant) -> Option<(Instant, T)> {
         let departure = self.next_departure().filter(|&departure| departure <= now)?;

@@ -9,7 +9,7 @@
 //! - commands: [`connect`](Endpoint::connect), [`send`](Endpoint::send), [`abandon`](Endpoint::abandon),
 //!   [`set_keep_alive`](Endpoint::set_keep_alive), [`close`](Endpoint::close)
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
+use std::collections::{HashMap, VecDeque};
 use std::net::{IpAddr, SocketAddr};
 
 use bytes::Bytes;
@@ -32,6 +32,7 @@ use super::stats::Stats;
 use super::turns::Turns;
 use crate::coding::{Reader, Writer};
 use crate::rand::Rng;
+use crate::small::{SmallMap, SmallSet};
 use crate::time::Instant;
 
 /// The code of a close that says "I don't know this connection".
@@ -113,7 +114,7 @@ pub struct Endpoint {
     rng: Rng,
     cookies: CookieJar,
     next_key: u64,
-    connections: BTreeMap<u64, Connection>,
+    connections: SmallMap<u64, Box<Connection>>,
     /// By the name on the wire alone, for a peer may move. What comes from another address than the connection's remote
     /// is treated as a stranger's all the same.
     by_id: HashMap<ConnectionId, u64>,
@@ -121,7 +122,7 @@ pub struct Endpoint {
     turns: Turns,
     deadlines: Deadlines,
     /// Connections to which something has happened that `wants_bulk` depends on.
-    stirred: BTreeSet<u64>,
+    stirred: SmallSet<u64>,
     stateless: Stateless,
     events: VecDeque<Event>,
     dropped: Dropped,
@@ -136,11 +137,11 @@ impl Endpoint {
             config,
             rng,
             next_key: 0,
-            connections: BTreeMap::new(),
+            connections: SmallMap::new(),
             by_id: HashMap::new(),
             turns: Turns::default(),
             deadlines: Deadlines::default(),
-            stirred: BTreeSet::new(),
+            stirred: SmallSet::default(),
             stateless: Stateless::new(),
             events: VecDeque::new(),
             dropped: Dropped::default(),
@@ -183,8 +184,8 @@ impl Endpoint {
 
     /// The connections of which [`wants_bulk`](Endpoint::wants_bulk) may have become true since this was last asked, other
     /// than by [room for all](Endpoint::has_bulk_room).
-    pub fn take_stirred(&mut self) -> impl Iterator<Item = Handle> + use<> {
-        std::mem::take(&mut self.stirred).into_iter().map(Handle)
+    pub fn take_stirred(&mut self) -> impl Iterator<Item = Handle> + '_ {
+        self.stirred.drain().map(Handle)
     }
 
     /// Drops all messages with this tag; see [`is_in_flight`](Endpoint::is_in_flight) for what has left already.
@@ -460,7 +461,7 @@ impl Endpoint {
     /// The next deadline, and what it is for.
     pub fn poll_timeout(&self) -> Option<(Instant, &'static str)> {
         let (deadline, key) = self.deadlines.first()?;
-        let reason = self.connections.get(&key).and_then(Connection::poll_timeout);
+        let reason = self.connections.get(&key).and_then(|connection| connection.poll_timeout());
         Some((deadline, reason.map_or("connection", |(_, timer)| timer.name())))
     }
 
@@ -491,7 +492,7 @@ impl Endpoint {
 
     fn insert(&mut self, connection: Connection, key: u64) {
         self.by_id.insert(connection.id(), key);
-        self.connections.insert(key, connection);
+        self.connections.insert(key, Box::new(connection));
         self.turns.add(key);
         self.turns.mark(key);
     }

@@ -4,10 +4,9 @@
 //! is begun and returned as fresh credit when it has been handed up or abandoned. What a sender can make this side
 //! hold is thus bounded by the window, however the fragments are cut and ordered.
 
-use std::collections::BTreeMap;
-
 use super::frame::Fragment;
 use super::ranges::RangeSet;
+use crate::small::SmallMap;
 
 /// What a message costs beside its bytes, so that a flood of tiny ones is bounded too.
 pub const MESSAGE_OVERHEAD: u64 = 128;
@@ -59,7 +58,7 @@ struct Partial {
 pub struct RecvWindow {
     window: u64,
     max_message: u64,
-    partial: BTreeMap<u64, Partial>,
+    partial: SmallMap<u64, Partial>,
     /// Bytes and overheads of `partial`, by the highest offset seen.
     charged: u64,
     /// Settled messages: handed up or abandoned.
@@ -74,7 +73,7 @@ impl RecvWindow {
         RecvWindow {
             window,
             max_message,
-            partial: BTreeMap::new(),
+            partial: SmallMap::new(),
             charged: 0,
             settled: RangeSet::new(),
             returned: 0,
@@ -119,7 +118,7 @@ impl RecvWindow {
             return Err(Violation::End);
         }
         self.charged += growth;
-        let partial = self.partial.entry(message).or_default();
+        let partial = self.partial.get_or_insert_with(message, Partial::default);
         if partial.data.len() == offset as usize {
             partial.data.extend_from_slice(data);
         } else {

@@ -55,20 +55,30 @@ impl Timer {
 }
 
 /// The deadline of each timer.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct TimerTable {
-    deadlines: [Option<Instant>; Timer::ALL.len()],
+    /// By timer; the end of time where none is set.
+    deadlines: [Instant; Timer::ALL.len()],
+}
+
+/// No deadline.
+const NEVER: Instant = Instant::from_nanos(u64::MAX);
+
+impl Default for TimerTable {
+    fn default() -> TimerTable {
+        TimerTable { deadlines: [NEVER; Timer::ALL.len()] }
+    }
 }
 
 impl TimerTable {
     /// Sets or clears a deadline.
     pub fn set(&mut self, timer: Timer, deadline: impl Into<Option<Instant>>) {
-        self.deadlines[timer as usize] = deadline.into();
+        self.deadlines[timer as usize] = deadline.into().unwrap_or(NEVER);
     }
 
     /// The deadline of one timer, if it is set.
     pub fn get(&self, timer: Timer) -> Option<Instant> {
-        self.deadlines[timer as usize]
+        Some(self.deadlines[timer as usize]).filter(|&deadline| deadline < NEVER)
     }
 
     /// Takes the next timer that is due at `now`, clearing it.
@@ -82,8 +92,13 @@ impl TimerTable {
 
     /// The earliest deadline and whose it is.
     pub fn next(&self) -> Option<(Instant, Timer)> {
-        let set = Timer::ALL.into_iter().filter_map(|timer| Some((self.deadlines[timer as usize]?, timer)));
-        set.min_by_key(|&(deadline, _)| deadline)
+        let mut first = (NEVER, Timer::Idle);
+        for timer in Timer::ALL {
+            if self.deadlines[timer as usize] < first.0 {
+                first = (self.deadlines[timer as usize], timer);
+            }
+        }
+        (first.0 < NEVER).then_some(first)
     }
 }
 

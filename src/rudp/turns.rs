@@ -5,7 +5,9 @@
 //! Each ack makes room for one or two datagrams while all connections may wait for it. So those that waited are woken
 //! together, as one segment of the queue, and go back to waiting unasked when the room is used up before their turn comes.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::VecDeque;
+
+use crate::small::SmallMap;
 
 #[derive(Clone, Copy, Debug, Default)]
 struct Flags {
@@ -20,7 +22,7 @@ struct Flags {
 /// Invariant: a key is in `ready` at most once, and in one of `blocked` and `woken` at most once, as its flags say.
 #[derive(Debug, Default)]
 pub struct Turns {
-    flags: BTreeMap<u64, Flags>,
+    flags: SmallMap<u64, Flags>,
     /// Served in this order, but after the first `before` of them come those in `woken`.
     ready: VecDeque<u64>,
     before: usize,
@@ -153,6 +155,8 @@ impl Turns {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+
     use super::*;
     use crate::rand::Rng;
 

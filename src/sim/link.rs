@@ -2,8 +2,9 @@
 //!
 //! The bandwidth law itself is [`Shaper`]'s; faults are [`Faults`](super::Faults)'.
 
+use std::collections::VecDeque;
+
 use super::pool::Slot;
-use super::queue::Alarm;
 use crate::proxy::shaper::Shaper;
 use crate::time::{Duration, Instant};
 use crate::units::Rate;
@@ -76,13 +77,20 @@ pub struct LinkStats {
     pub busy_down: Duration,
 }
 
-/// One direction of a node's link: the bandwidth law, its alarm and its figures.
+/// One direction of a node's link: the bandwidth law and its figures.
+///
+/// As nothing overtakes anything here, what is queued can be taken out before its time has come: whatever comes later
+/// leaves later. It fills the queue until then all the same.
 #[derive(Debug)]
 pub(super) struct HalfLink {
     shaper: Shaper<Slot>,
     capacity: usize,
-    pub(super) alarm: Alarm,
-    /// Up to when the time on the link is counted.
+    /// When all that was queued will have left; no later than that, by the rounding of some ns, after a change of the rate.
+    free_at: Instant,
+    /// What was taken out early: when it leaves, and its length, B.
+    early: VecDeque<(Instant, usize)>,
+    early_bytes: usize,
+    /// When the latest departure was.
     busy_from: Instant,
     pub(super) busy: Duration,
     pub(super) max_queue: Duration,
@@ -93,7 +101,9 @@ impl HalfLink {
         HalfLink {
             shaper: Shaper::new(rate, capacity),
             capacity,
-            alarm: Alarm::default(),
+            free_at: Instant::ORIGIN,
+            early: VecDeque::new(),
+            early_bytes: 0,
             busy_from: Instant::ORIGIN,
             busy: Duration::ZERO,
             max_queue: Duration::ZERO,
@@ -102,35 +112,53 @@ impl HalfLink {
 
     /// Queues a datagram of `len` B. Gives it back if the queue is full.
     pub(super) fn push(&mut self, now: Instant, len: usize, slot: Slot) -> Result<(), Slot> {
-        if self.shaper.next_departure().is_none() {
-            self.busy_from = now;
+        while let Some((_, len)) = self.early.pop_front_if(|(departure, _)| *departure <= now) {
+            self.early_bytes -= len;
+        }
+        if self.early_bytes > 0 && len > self.capacity - self.early_bytes - self.shaper.queued_bytes() {
+            return Err(slot);
         }
         self.shaper.push(now, len, slot)?;
+        self.free_at = self.free_at.max(now) + self.shaper.rate().time_for(len as u64);
         self.note_queue(now);
         Ok(())
     }
 
-    /// Takes the next datagram that has left the link by `now`.
-    pub(super) fn pop(&mut self, now: Instant) -> Option<Slot> {
-        let (departure, slot) = self.shaper.pop(now)?;
-        self.busy += departure.since(self.busy_from);
+    /// Takes the next datagram that leaves the link by `until`; it may not have left `now`.
+    pub(super) fn pop(&mut self, now: Instant, until: Instant) -> Option<Slot> {
+        let (arrival, queued) = (self.shaper.head_arrival()?, self.shaper.queued_bytes());
+        let (departure, slot) = self.shaper.pop(until)?;
+        self.busy += departure.since(self.busy_from.max(arrival));
         self.busy_from = departure;
+        if departure > now {
+            let len = queued - self.shaper.queued_bytes();
+            self.early.push_back((departure, len));
+            self.early_bytes += len;
+        }
         Some(slot)
     }
 
-    /// When the next datagram leaves, if the event queue needs a new entry for that.
-    pub(super) fn arm(&mut self) -> Option<Instant> {
-        self.shaper.next_departure().filter(|&departure| self.alarm.arm(departure))
+    /// When the next datagram leaves.
+    pub(super) fn next_departure(&self) -> Option<Instant> {
+        self.shaper.next_departure()
+    }
+
+    /// What comes from now on leaves no sooner than that, nor before it has come.
+    pub(super) fn free_at(&self) -> Instant {
+        self.free_at
     }
 
     /// Changes the rate, after all that has left by `now` was taken.
     pub(super) fn set_rate(&mut self, now: Instant, rate: Rate) {
         self.shaper.set_rate(now, rate);
+        self.free_at = now + self.shaper.standing_queue(now);
         self.note_queue(now);
     }
 
-    /// Empties the queue, as a power cut does. The alarm stays, for its entries stay in the event queue.
+    /// Empties the queue, as a power cut does.
     pub(super) fn cut(&mut self) -> impl Iterator<Item = Slot> + use<> {
+        (self.free_at, self.early_bytes) = (Instant::ORIGIN, 0);
+        self.early.clear();
         let fresh = Shaper::new(self.shaper.rate(), self.capacity);
         let mut old = std::mem::replace(&mut self.shaper, fresh);
         std::iter::from_fn(move || old.pop(Instant::from_nanos(u64::MAX)).map(|(_, slot)| slot))
@@ -138,7 +166,7 @@ impl HalfLink {
 
     fn note_queue(&mut self, now: Instant) {
         if !self.shaper.rate().is_unlimited() {
-            self.max_queue = self.max_queue.max(self.shaper.standing_queue(now));
+            self.max_queue = self.max_queue.max(self.free_at.since(now));
         }
     }
 }

@@ -1,6 +1,6 @@
 //! The simulated world: thousands of [`Machine`](crate::machine::Machine)s, a virtual clock and shaped, faulty links.
 //!
-//! No socket, no thread and no real clock here, and nothing of what the machines say to one another. One seed is one
+//! No socket and no real clock here, and nothing of what the machines say to one another. One seed is one
 //! history: [`World::trace_hash`] tells two histories apart. The machines are the very ones that the real driver runs.
 //!
 //! The way of a datagram:
@@ -15,6 +15,7 @@
 
 mod faults;
 mod link;
+mod node;
 mod pool;
 mod queue;
 mod trace;
@@ -25,4 +26,5 @@ mod tests;
 
 pub use faults::{Corruption, Fate, Faults};
 pub use link::{LinkConfig, LinkStats};
-pub use world::{NodeId, World};
+pub use node::NodeId;
+pub use world::World;

@@ -1,16 +1,24 @@
 //! The datagrams that are under way, in buffers that are used again and again.
 //!
-//! Queues and events hold a [`Slot`] of four bytes; the datagram itself stays where it is from transmit to delivery.
+//! Queues and events hold a [`Slot`] of eight bytes; the datagram itself stays where it is from transmit to delivery.
 
 use std::net::SocketAddr;
+use std::ops::{Deref, DerefMut};
 
-use super::world::NodeId;
+use xxhash_rust::xxh3::xxh3_64;
 
+use super::node::NodeId;
+
+/// Datagrams without content are seldom longer, B.
+const SMALL: usize = 128;
 /// Few datagrams are longer, B.
-const USUAL: usize = 2_048;
+const USUAL: usize = 1_280;
+/// Most buffers of a kind that are kept for other datagrams: what is sent by the nodes of one pool may always go to those of
+/// another.
+const MAX_FREE: usize = 1 << 16;
 
 /// One datagram under way.
-#[derive(Debug)]
+#[derive(Debug, PartialEq, Eq)]
 pub(super) struct Datagram {
     pub(super) bytes: Vec<u8>,
     /// Whom its sender addressed.
@@ -24,78 +32,88 @@ pub(super) struct Datagram {
     pub(super) digest: u64,
 }
 
-/// The right to one datagram of the [`Pool`]. It isn't `Copy`: whoever holds it passes it on or gives it back.
+/// One datagram under way. It isn't `Clone`: whoever holds it passes it on or gives it back to a [`Pool`].
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Slot(u32);
+pub(super) struct Slot(Box<Datagram>);
 
-#[cfg(test)]
 impl Slot {
+    /// One with room for `room` B.
+    fn new(sender: NodeId, to: SocketAddr, room: usize) -> Slot {
+        let bytes = Vec::with_capacity(room);
+        Slot(Box::new(Datagram { bytes, to, from: to, sender, receiver: sender, digest: 0 }))
+    }
+
     /// A slot of no pool, to test the order of events.
-    pub(super) fn for_test(index: usize) -> Slot {
-        Slot(index as u32)
+    #[cfg(test)]
+    pub(super) fn for_test() -> Slot {
+        Slot::new(NodeId(0), SocketAddr::from(([10, 0, 0, 1], 1)), 0)
     }
 }
 
-/// Every slot is in exactly one place: the free list, a link's queue, or an event.
+impl Deref for Slot {
+    type Target = Datagram;
+
+    fn deref(&self) -> &Datagram {
+        &self.0
+    }
+}
+
+impl DerefMut for Slot {
+    fn deref_mut(&mut self) -> &mut Datagram {
+        &mut self.0
+    }
+}
+
+/// Buffers for datagrams. What was taken from one pool may be given back to another.
 #[derive(Debug, Default)]
 pub(super) struct Pool {
-    datagrams: Vec<Datagram>,
+    /// Those with room for [`SMALL`] datagrams: most are, and need not take the room of others.
+    free_small: Vec<Slot>,
     free: Vec<Slot>,
+    /// How many were taken from here, less those given back.
+    taken: isize,
 }
 
 impl Pool {
-    /// Takes in `bytes`, leaving in its place an empty buffer to write the next datagram to.
-    pub(super) fn insert(&mut self, sender: NodeId, to: SocketAddr, bytes: &mut Vec<u8>) -> Slot {
-        let slot = self.free.pop().unwrap_or_else(|| {
-            let index = u32::try_from(self.datagrams.len()).expect("fewer than 2³² datagrams are under way");
-            self.datagrams.push(Datagram {
-                bytes: Vec::new(),
-                to,
-                from: to,
-                sender,
-                receiver: sender,
-                digest: 0,
-            });
-            Slot(index)
-        });
-        let datagram = self.get_mut(&slot);
-        std::mem::swap(&mut datagram.bytes, bytes);
-        bytes.clear();
-        datagram.to = to;
-        datagram.sender = sender;
+    /// Takes in a copy of `bytes`.
+    pub(super) fn insert(&mut self, sender: NodeId, to: SocketAddr, bytes: &[u8]) -> Slot {
+        let (free, room) = match bytes.len() <= SMALL {
+            true => (&mut self.free_small, SMALL),
+            false => (&mut self.free, USUAL),
+        };
+        let mut slot = free.pop().unwrap_or_else(|| Slot::new(sender, to, room));
+        slot.bytes.clear();
+        slot.bytes.extend_from_slice(bytes);
+        slot.to = to;
+        slot.sender = sender;
+        slot.digest = xxh3_64(bytes);
+        self.taken += 1;
         slot
     }
 
     /// A second datagram, equal to that of `slot`.
     pub(super) fn duplicate(&mut self, slot: &Slot) -> Slot {
-        let Datagram { to, from, sender, receiver, digest, ref bytes } = *self.get(slot);
-        let mut bytes = bytes.clone();
-        let copy = self.insert(sender, to, &mut bytes);
-        let datagram = self.get_mut(&copy);
-        (datagram.from, datagram.receiver, datagram.digest) = (from, receiver, digest);
+        let mut copy = self.insert(slot.sender, slot.to, &slot.bytes);
+        (copy.from, copy.receiver, copy.digest) = (slot.from, slot.receiver, slot.digest);
         copy
-    }
-
-    pub(super) fn get(&self, slot: &Slot) -> &Datagram {
-        &self.datagrams[slot.0 as usize]
-    }
-
-    pub(super) fn get_mut(&mut self, slot: &Slot) -> &mut Datagram {
-        &mut self.datagrams[slot.0 as usize]
     }
 
     /// Gives the slot back; its buffer serves another datagram, unless it is far larger than most need: the few large
     /// datagrams would otherwise pass through all buffers in time, and leave them large.
-    pub(super) fn release(&mut self, slot: Slot) {
-        let bytes = &mut self.get_mut(&slot).bytes;
+    pub(super) fn release(&mut self, mut slot: Slot) {
+        let bytes = &mut slot.bytes;
         if bytes.capacity() > 2 * bytes.len() + 2 * USUAL {
             *bytes = Vec::with_capacity(USUAL);
         }
-        self.free.push(slot);
+        let free = if bytes.capacity() < USUAL { &mut self.free_small } else { &mut self.free };
+        if free.len() < MAX_FREE {
+            free.push(slot);
+        }
+        self.taken -= 1;
     }
 
-    /// How many datagrams are under way.
-    pub(super) fn in_use(&self) -> usize {
-        self.datagrams.len() - self.free.len()
+    /// How many were taken from here, less those given back: over all pools, the datagrams that are under way.
+    pub(super) fn taken(&self) -> isize {
+        self.taken
     }
 }

@@ -5,19 +5,17 @@
 use std::cmp::Ordering;
 use std::collections::{BinaryHeap, VecDeque};
 
+use super::node::NodeId;
 use super::pool::Slot;
-use super::world::NodeId;
 use crate::time::Instant;
 
 /// Something that happens at an instant.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Event {
-    /// The timer alarm of a node goes off.
-    Timer(NodeId),
-    /// The alarm of a node's uplink goes off.
+    /// A datagram may leave a node's downlink, or its timer be due: its machine is to be called.
+    Call(NodeId),
+    /// A datagram may leave a node's uplink.
     Uplink(NodeId),
-    /// The alarm of a node's downlink goes off.
-    Downlink(NodeId),
     /// A datagram comes to its receiver's downlink.
     Arrival(Slot),
     /// A clog may be over.
@@ -135,11 +133,11 @@ mod tests {
     fn events_come_by_time_and_ties_by_age() {
         let mut queue = EventQueue::default();
         for (time, node) in [(5, 0), (3, 1), (5, 2), (3, 3)] {
-            queue.push(at(time), Event::Timer(NodeId(node)));
+            queue.push(at(time), Event::Call(NodeId(node)));
         }
         let order: Vec<_> = std::iter::from_fn(|| queue.pop()).map(|entry| (entry.at, entry.event)).collect();
         let expected =
-            [(3, 1), (3, 3), (5, 0), (5, 2)].map(|(time, node)| (at(time), Event::Timer(NodeId(node))));
+            [(3, 1), (3, 3), (5, 0), (5, 2)].map(|(time, node)| (at(time), Event::Call(NodeId(node))));
         assert_eq!(order, expected);
     }
 
@@ -148,8 +146,7 @@ mod tests {
         let mut queue = EventQueue::default();
         let mut scheduled = Vec::new();
         for (place, time) in [5, 7, 6, 7, 5, 9].into_iter().enumerate() {
-            let event =
-                if place == 3 { Event::Timer(NodeId(0)) } else { Event::Arrival(Slot::for_test(place)) };
+            let event = if place == 3 { Event::Call(NodeId(0)) } else { Event::Arrival(Slot::for_test()) };
             scheduled.push((time, queue.push(at(time), event)));
         }
         scheduled.sort_unstable();

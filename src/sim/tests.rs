@@ -11,6 +11,8 @@ use crate::rand::Rng;
 use crate::time::{Clock, Duration, Instant};
 use crate::units::Rate;
 
+mod ahead;
+
 /// Sends what it is told to, notes what comes, and may answer.
 #[derive(Default)]
 struct Probe {

@@ -1,58 +1,29 @@
 //! The world itself: nodes, the clock, the events, and the way of a datagram from one machine to another.
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BinaryHeap, HashMap};
 use std::net::SocketAddr;
+use std::thread;
 
 use xxhash_rust::xxh3::xxh3_64;
 
 use super::faults::{Corruption, Fate, Faults, up_to};
-use super::link::{DOWNLINK_CAPACITY, HalfLink, LinkConfig, LinkStats};
-use super::pool::{Pool, Slot};
-use super::queue::{Alarm, Event, EventQueue};
-use super::trace::{Outcome, Trace};
+use super::link::{LinkConfig, LinkStats};
+use super::node::{Context, Node, NodeId};
+use super::pool::Slot;
+use super::queue::{Event, EventQueue};
+use super::trace::Outcome;
 use crate::machine::Machine;
 use crate::rand::Rng;
 use crate::time::{Duration, Instant};
 use crate::units::Rate;
 
-/// A machine whose timer is due this often at one instant spins.
-const MAX_TIMEOUTS_AT_ONCE: u32 = 10_000;
+/// So often nodes are called ahead all together, in simulated time: long enough for many calls each, and shorter than the
+/// queues that stand in busy downlinks.
+const AHEAD: Duration = Duration::from_millis(10);
 
-/// A machine that sends this many datagrams in one go doesn't stop.
-const MAX_TRANSMITS_AT_ONCE: u32 = 10_000_000;
-
-/// Names a node of one [`World`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct NodeId(pub(super) u32);
-
-impl NodeId {
-    /// Stands for the receiver of a datagram whose address nobody has.
-    const NOBODY: NodeId = NodeId(u32::MAX);
-
-    /// Nodes are numbered from 0 in the order in which they were added.
-    pub fn index(self) -> usize {
-        self.0 as usize
-    }
-}
-
-struct Node<M> {
-    machine: M,
-    alive: bool,
-    addr: SocketAddr,
-    latency: Duration,
-    jitter: Duration,
-    up: HalfLink,
-    down: HalfLink,
-    timer: Alarm,
-    clogged_until: Instant,
-    /// What left the uplink during a clog, and what waits behind that.
-    held_out: VecDeque<Slot>,
-    /// What left the downlink during a clog, and what waits behind that.
-    held_in: VecDeque<Slot>,
-    /// The instant of the latest timeout and how many there were at it.
-    timeouts: (Instant, u32),
-    stats: LinkStats,
-}
+/// Fewer nodes are not worth other threads.
+const MANY: usize = 64;
 
 type Action<M> = Box<dyn FnOnce(&mut World<M>)>;
 type Filter = Box<dyn FnMut(Instant, NodeId, NodeId, &[u8]) -> bool>;
@@ -75,8 +46,9 @@ pub struct World<M: Machine> {
     by_addr: HashMap<SocketAddr, NodeId>,
     queue: EventQueue,
     actions: BTreeMap<u64, Action<M>>,
-    pool: Pool,
-    spare: Vec<u8>,
+    /// When actions happen and clogs end, which may change anything.
+    barriers: BinaryHeap<Reverse<Instant>>,
+    context: Context,
     faults: Faults,
     filter: Option<Filter>,
     /// Until when nothing comes from the first to the second.
@@ -86,7 +58,10 @@ pub struct World<M: Machine> {
     /// Draws all that the network does. Apart from `node_rng`, so that other faults don't make other machines.
     network_rng: Rng,
     node_rng: Rng,
-    trace: Trace,
+    /// The contexts of other threads.
+    aside: Vec<Context>,
+    /// When nodes will be called ahead all together.
+    next_ahead: Instant,
 }
 
 impl<M: Machine> World<M> {
@@ -99,15 +74,16 @@ impl<M: Machine> World<M> {
             by_addr: HashMap::new(),
             queue: EventQueue::default(),
             actions: BTreeMap::new(),
-            pool: Pool::default(),
-            spare: Vec::new(),
+            barriers: BinaryHeap::new(),
+            context: Context::default(),
+            aside: Vec::new(),
+            next_ahead: Instant::ORIGIN,
             faults,
             filter: None,
             partitions: HashMap::new(),
             latest_arrival: HashMap::new(),
             network_rng: rng.fork(),
             node_rng: rng.fork(),
-            trace: Trace::default(),
         }
     }
 
@@ -124,21 +100,7 @@ impl<M: Machine> World<M> {
         let id = NodeId(u32::try_from(self.nodes.len()).expect("fewer than 2³² nodes"));
         let taken = self.by_addr.insert(addr, id);
         assert!(taken.is_none(), "{addr} is taken by {taken:?}");
-        self.nodes.push(Node {
-            machine,
-            alive: true,
-            addr,
-            latency: link.latency,
-            jitter: link.jitter,
-            up: HalfLink::new(link.up, usize::MAX),
-            down: HalfLink::new(link.down, DOWNLINK_CAPACITY),
-            timer: Alarm::default(),
-            clogged_until: Instant::ORIGIN,
-            held_out: VecDeque::new(),
-            held_in: VecDeque::new(),
-            timeouts: (Instant::ORIGIN, 0),
-            stats: LinkStats::default(),
-        });
+        self.nodes.push(Node::new(id, addr, machine, link));
         self.settle(id);
         id
     }
@@ -150,21 +112,33 @@ impl<M: Machine> World<M> {
 
     /// Goes to the next event and lets it happen. False if there is none.
     pub fn step(&mut self) -> bool {
+        self.step_up_to(Instant::ORIGIN)
+    }
+
+    /// The same, but the machine that is called may be called up to `deadline`, as far as it is known what comes to it.
+    fn step_up_to(&mut self, deadline: Instant) -> bool {
         let Some(entry) = self.queue.pop() else { return false };
         self.now = entry.at;
         match entry.event {
-            Event::Timer(id) => self.on_timer(id),
+            Event::Call(id) => {
+                self.node_mut(id).calls.went_off();
+                // It may have been called ahead since, and have more by now; but that has time.
+                match self.nodes[id.index()].next_call() {
+                    Some(next) if next <= self.now => self.call(id, deadline),
+                    _ => self.arm(id),
+                }
+            }
             Event::Uplink(id) => {
-                self.node_mut(id).up.alarm.went_off();
+                self.node_mut(id).departures.went_off();
                 self.pump_uplink(id);
             }
             Event::Arrival(slot) => self.arrive(slot),
-            Event::Downlink(id) => {
-                self.node_mut(id).down.alarm.went_off();
-                self.pump_downlink(id);
+            Event::Unclog(id) => {
+                self.barriers.pop();
+                self.unclog(id);
             }
-            Event::Unclog(id) => self.unclog(id),
             Event::Action => {
+                self.barriers.pop();
                 let action =
                     self.actions.remove(&entry.sequence).expect("an action is stored with its event");
                 action(self);
@@ -174,8 +148,14 @@ impl<M: Machine> World<M> {
     }
 
     /// Lets everything happen up to `deadline`, at which it is now then.
+    ///
+    /// Nodes take turns of many events each as far as one can't hear of another: where there are many, the memory of each is
+    /// fetched less often.
     pub fn run_until(&mut self, deadline: Instant) {
-        self.run_while(deadline, |_| true);
+        while self.queue.next_time().is_some_and(|next| next <= deadline) {
+            self.step_up_to(deadline);
+        }
+        self.now = self.now.max(deadline);
     }
 
     /// Lets events happen while `goes_on` holds, up to `deadline`. Tells whether `goes_on` ended it.
@@ -241,7 +221,7 @@ impl<M: Machine> World<M> {
 
     /// How many datagrams are under way, those in the queues of the links included.
     pub fn datagrams_under_way(&self) -> usize {
-        self.pool.in_use()
+        self.contexts().map(|context| context.pool.taken()).sum::<isize>().unsigned_abs()
     }
 
     #[cfg(test)]
@@ -251,12 +231,14 @@ impl<M: Machine> World<M> {
 
     /// The hash of all that has happened to datagrams so far. Equal for two histories only if they are the same.
     pub fn trace_hash(&self) -> u64 {
-        self.trace.hash()
+        self.contexts().map(|context| context.trace.hash()).fold(0, u64::wrapping_add)
     }
 
     /// Lets `action` happen at `at`, or now if that has passed.
     pub fn schedule(&mut self, at: Instant, action: impl FnOnce(&mut World<M>) + 'static) {
-        let sequence = self.queue.push(at.max(self.now), Event::Action);
+        let at = at.max(self.now);
+        self.barriers.push(Reverse(at));
+        let sequence = self.queue.push(at, Event::Action);
         self.actions.insert(sequence, Box::new(action));
     }
 
@@ -269,7 +251,7 @@ impl<M: Machine> World<M> {
         let incoming: Vec<Slot> = node.down.cut().chain(node.held_in.drain(..)).collect();
         node.stats.crashed += outgoing.len() as u64;
         for slot in outgoing {
-            self.pool.release(slot);
+            self.context.pool.release(slot);
         }
         for slot in incoming {
             self.drop_unreachable(slot);
@@ -289,13 +271,13 @@ impl<M: Machine> World<M> {
     pub fn set_rates(&mut self, id: NodeId, up: Rate, down: Rate) {
         // What has left by now left at the old rate.
         self.pump_uplink(id);
-        self.pump_downlink(id);
+        self.call(id, self.now);
         let now = self.now;
         let node = self.node_mut(id);
         node.up.set_rate(now, up);
         node.down.set_rate(now, down);
         self.pump_uplink(id);
-        self.pump_downlink(id);
+        self.call(id, now);
     }
 
     /// Changes the latency and the jitter of a node's end, for what departs from now on.
@@ -328,6 +310,7 @@ impl<M: Machine> World<M> {
         let until = until.max(self.now);
         let node = self.node_mut(id);
         node.clogged_until = node.clogged_until.max(until);
+        self.barriers.push(Reverse(until));
         self.queue.push(until, Event::Unclog(id));
     }
 
@@ -356,64 +339,48 @@ impl<M: Machine> World<M> {
         }
     }
 
+    fn contexts(&self) -> impl Iterator<Item = &Context> {
+        std::iter::once(&self.context).chain(&self.aside)
+    }
+
     fn node_mut(&mut self, id: NodeId) -> &mut Node<M> {
         &mut self.nodes[id.index()]
     }
 
-    /// What the polling contract asks for after a call that may have changed a machine's state.
+    /// What the polling contract asks for after a call beside those that come by themselves.
     fn settle(&mut self, id: NodeId) {
-        let now = self.now;
-        let node = &mut self.nodes[id.index()];
-        let mut sent = 0;
-        loop {
-            while let Some(to) = node.machine.poll_transmit(now, &mut self.spare) {
-                sent += 1;
-                assert!(
-                    sent <= MAX_TRANSMITS_AT_ONCE,
-                    "{id:?} ({}) doesn't stop sending at {now:?}",
-                    node.addr
-                );
-                let len = self.spare.len();
-                let slot = self.pool.insert(id, to, &mut self.spare);
-                node.up.push(now, len, slot).expect("an uplink is endless");
-            }
-            // Jobs take no time here.
-            let Some(job) = node.machine.poll_job() else { break };
-            job()(&mut node.machine, now);
-        }
-        if let Some((deadline, _)) = node.machine.poll_timeout() {
-            let deadline = deadline.max(now);
-            if node.timer.arm(deadline) {
-                self.queue.push(deadline, Event::Timer(id));
-            }
-        }
-        if sent > 0 {
-            self.pump_uplink(id);
-        }
+        self.nodes[id.index()].settle(self.now, &mut self.context);
+        self.arm(id);
     }
 
-    fn on_timer(&mut self, id: NodeId) {
+    /// Calls the machine of a node for all that is there now, and for what is known to come up to `deadline`.
+    fn call(&mut self, id: NodeId, deadline: Instant) {
+        let (now, limit) = (self.now, self.undisturbed_until(deadline));
+        let node = &mut self.nodes[id.index()];
+        node.call(now, limit.min(node.is_known_until()).max(now), &mut self.context);
+        self.arm(id);
+    }
+
+    /// The time before the next barrier, `deadline` at most.
+    fn undisturbed_until(&self, deadline: Instant) -> Instant {
+        let before = |barrier: &Reverse<Instant>| barrier.0 - Duration::from_nanos(1);
+        self.barriers.peek().map_or(deadline, |barrier| deadline.min(before(barrier)))
+    }
+
+    /// Lets out what has left the uplink, and sees to it that the node's next events come.
+    fn arm(&mut self, id: NodeId) {
+        self.pump_uplink(id);
         let now = self.now;
         let node = self.node_mut(id);
-        node.timer.went_off();
-        if !node.alive {
-            return;
+        if let Some(next) = node.next_call().map(|next| next.max(now)).filter(|&next| node.calls.arm(next)) {
+            self.queue.push(next, Event::Call(id));
         }
-        if let Some((deadline, reason)) = node.machine.poll_timeout()
-            && deadline <= now
-        {
-            node.timeouts = if node.timeouts.0 == now { (now, node.timeouts.1 + 1) } else { (now, 1) };
-            let spins = node.timeouts.1 > MAX_TIMEOUTS_AT_ONCE;
-            assert!(!spins, "{id:?} ({}) spins at {now:?}: its timer for `{reason}` stays due", node.addr);
-            node.machine.handle_timeout(now);
-        }
-        self.settle(id);
     }
 
     /// Lets out what has left the uplink.
     fn pump_uplink(&mut self, id: NodeId) {
         let now = self.now;
-        while let Some(slot) = self.node_mut(id).up.pop(now) {
+        while let Some(slot) = self.node_mut(id).up.pop(now, now) {
             let node = self.node_mut(id);
             if now < node.clogged_until || !node.held_out.is_empty() {
                 node.held_out.push_back(slot);
@@ -421,19 +388,20 @@ impl<M: Machine> World<M> {
                 self.cross(slot);
             }
         }
-        if let Some(departure) = self.node_mut(id).up.arm() {
+        let node = self.node_mut(id);
+        if let Some(departure) = node.up.next_departure().filter(|&departure| node.departures.arm(departure))
+        {
             self.queue.push(departure, Event::Uplink(id));
         }
     }
 
     /// Sends a datagram that has left the uplink through the faults and on its way.
-    fn cross(&mut self, slot: Slot) {
+    fn cross(&mut self, mut slot: Slot) {
         let now = self.now;
-        let datagram = self.pool.get_mut(&slot);
+        let datagram = &mut *slot;
         let sender = &mut self.nodes[datagram.sender.index()];
         datagram.from = sender.addr;
         datagram.receiver = self.by_addr.get(&datagram.to).copied().unwrap_or(NodeId::NOBODY);
-        datagram.digest = xxh3_64(&datagram.bytes);
         sender.stats.datagrams_sent += 1;
         sender.stats.bytes_sent += datagram.bytes.len() as u64;
         let (from, to) = (datagram.sender, datagram.receiver);
@@ -441,7 +409,7 @@ impl<M: Machine> World<M> {
             self.drop_unreachable(slot);
             return;
         }
-        let bytes = &self.pool.get(&slot).bytes;
+        let bytes = &slot.bytes;
         let cut =
             !self.partitions.is_empty() && self.partitions.get(&(from, to)).is_some_and(|&until| now < until);
         let refused = self.filter.as_mut().is_some_and(|passes| !passes(now, from, to, bytes));
@@ -450,19 +418,19 @@ impl<M: Machine> World<M> {
         match fate {
             Fate::Lost => {
                 self.node_mut(from).stats.lost += 1;
-                self.trace.record(now, self.pool.get(&slot), Outcome::Lost);
-                self.pool.release(slot);
+                self.context.trace.record(now, &slot, Outcome::Lost);
+                self.context.pool.release(slot);
             }
             Fate::Arrives { held_back, corruption, copy } => {
                 if let Some(delay) = copy {
-                    let copy = self.pool.duplicate(&slot);
+                    let copy = self.context.pool.duplicate(&slot);
                     self.node_mut(from).stats.duplicated += 1;
-                    self.trace.record(now, self.pool.get(&copy), Outcome::Copied);
+                    self.context.trace.record(now, &copy, Outcome::Copied);
                     let arrival = now + self.latency(from, to) + delay;
                     self.queue.push(arrival, Event::Arrival(copy));
                 }
                 if let Some(corruption) = corruption {
-                    self.corrupt(&slot, corruption);
+                    self.corrupt(&mut slot, corruption);
                 }
                 let arrival = match held_back {
                     Some(delay) => {
@@ -471,14 +439,14 @@ impl<M: Machine> World<M> {
                     }
                     None => self.arrival_in_order(from, to),
                 };
-                self.trace.record(now, self.pool.get(&slot), Outcome::Crosses);
+                self.context.trace.record(now, &slot, Outcome::Crosses);
                 self.queue.push(arrival, Event::Arrival(slot));
             }
         }
     }
 
-    fn corrupt(&mut self, slot: &Slot, corruption: Corruption) {
-        let datagram = self.pool.get_mut(slot);
+    fn corrupt(&mut self, slot: &mut Slot, corruption: Corruption) {
+        let datagram = slot;
         corruption.apply(&mut datagram.bytes);
         datagram.digest = xxh3_64(&datagram.bytes);
         let sender = datagram.sender;
@@ -506,48 +474,25 @@ impl<M: Machine> World<M> {
     /// Puts a datagram that has crossed into its receiver's downlink.
     fn arrive(&mut self, slot: Slot) {
         let now = self.now;
-        let datagram = self.pool.get(&slot);
+        let datagram = &slot;
         let (id, len) = (datagram.receiver, datagram.bytes.len());
         let node = &mut self.nodes[id.index()];
         if !node.alive || node.addr != datagram.to {
             self.drop_unreachable(slot);
             return;
         }
+        let was_idle = node.down.next_departure().is_none();
         match node.down.push(now, len, slot) {
-            Ok(()) => self.pump_downlink(id),
+            // What is delivered at once need not go through the queue of events.
+            Ok(()) if node.down.next_departure() <= Some(now) => self.call(id, now),
+            Ok(()) if was_idle => self.arm(id),
+            Ok(()) => {}
             Err(slot) => {
                 node.stats.overflowed += 1;
-                self.trace.record(now, self.pool.get(&slot), Outcome::Overflowed);
-                self.pool.release(slot);
+                self.context.trace.record(now, &slot, Outcome::Overflowed);
+                self.context.pool.release(slot);
             }
         }
-    }
-
-    /// Gives the machine what has left the downlink.
-    fn pump_downlink(&mut self, id: NodeId) {
-        let now = self.now;
-        while let Some(slot) = self.node_mut(id).down.pop(now) {
-            let node = self.node_mut(id);
-            if now < node.clogged_until || !node.held_in.is_empty() {
-                node.held_in.push_back(slot);
-            } else {
-                self.deliver(id, slot);
-            }
-        }
-        if let Some(departure) = self.node_mut(id).down.arm() {
-            self.queue.push(departure, Event::Downlink(id));
-        }
-    }
-
-    fn deliver(&mut self, id: NodeId, slot: Slot) {
-        let datagram = self.pool.get(&slot);
-        let node = &mut self.nodes[id.index()];
-        node.stats.datagrams_received += 1;
-        node.stats.bytes_received += datagram.bytes.len() as u64;
-        self.trace.record(self.now, datagram, Outcome::Delivered);
-        node.machine.handle_datagram(self.now, datagram.from, &datagram.bytes);
-        self.pool.release(slot);
-        self.settle(id);
     }
 
     /// Lets go on what a clog held, unless it was prolonged.
@@ -563,14 +508,60 @@ impl<M: Machine> World<M> {
             self.cross(slot);
         }
         for slot in incoming {
-            self.deliver(id, slot);
+            self.nodes[id.index()].deliver(now, slot, &mut self.context);
         }
+        self.arm(id);
     }
 
     fn drop_unreachable(&mut self, slot: Slot) {
-        let datagram = self.pool.get(&slot);
+        let datagram = &slot;
         self.nodes[datagram.sender.index()].stats.unreachable += 1;
-        self.trace.record(self.now, datagram, Outcome::Unreachable);
-        self.pool.release(slot);
+        self.context.trace.record(self.now, datagram, Outcome::Unreachable);
+        self.context.pool.release(slot);
+    }
+}
+
+impl<M: Machine + Send> World<M> {
+    /// As [`run_until`](World::run_until), on several threads where there are many nodes. The history doesn't depend on how
+    /// many threads there are.
+    pub fn run_until_on(&mut self, threads: usize, deadline: Instant) {
+        while let Some(next) = self.queue.next_time().filter(|&next| next <= deadline) {
+            if next < self.next_ahead {
+                self.step_up_to(deadline);
+                continue;
+            }
+            self.now = next;
+            self.call_ahead(threads, deadline);
+            self.next_ahead = next + AHEAD;
+        }
+        self.now = self.now.max(deadline);
+    }
+
+    /// Calls all machines for what is known to come to each, up to `deadline`.
+    fn call_ahead(&mut self, threads: usize, deadline: Instant) {
+        let (now, limit) = (self.now, self.undisturbed_until(deadline));
+        let call = |nodes: &mut [Node<M>], context: &mut Context| {
+            for node in nodes {
+                let until = limit.min(node.is_known_until());
+                if until > now {
+                    node.call(now, until, context);
+                }
+            }
+        };
+        if threads < 2 || self.nodes.len() < MANY {
+            call(&mut self.nodes, &mut self.context);
+        } else {
+            let part = self.nodes.len().div_ceil(threads);
+            let (own, others) = self.nodes.split_at_mut(part);
+            let others = others.chunks_mut(part);
+            self.aside.resize_with(others.len().max(self.aside.len()), Context::default);
+            thread::scope(|scope| {
+                for (nodes, context) in others.zip(&mut self.aside) {
+                    scope.spawn(move || call(nodes, context));
+                }
+                call(own, &mut self.context);
+            });
+        }
+        self.node_ids().for_each(|id| self.arm(id));
     }
 }

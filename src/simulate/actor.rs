@@ -1,9 +1,7 @@
 //! Who takes part in a simulated swarm: the tracker or a peer, as one type of machine that keeps what its node tells.
 
-use std::cell::Cell;
 use std::collections::VecDeque;
 use std::net::SocketAddr;
-use std::rc::Rc;
 
 use crate::machine::{Job, Machine};
 use crate::pclient::node::{Event, Node};
@@ -24,8 +22,6 @@ pub(super) struct Peer {
     pub(super) done: Option<Instant>,
     /// Why it isn't and won't be done.
     pub(super) failed: Option<String>,
-    /// Counts what the runner waits for, in all peers together, so that it needn't look at each after each event.
-    news: Rc<Cell<u64>>,
     disk: Disk,
 }
 
@@ -53,9 +49,9 @@ impl Disk {
 
 impl Peer {
     /// A peer whose disk takes `disk` for each job.
-    pub(super) fn new(node: Node, news: Rc<Cell<u64>>, disk: Duration) -> Peer {
+    pub(super) fn new(node: Node, disk: Duration) -> Peer {
         let disk = Disk { time: disk, jobs: VecDeque::new(), now: Instant::ORIGIN };
-        Peer { node, registered: None, done: None, failed: None, news, disk }
+        Peer { node, registered: None, done: None, failed: None, disk }
     }
 
     /// Does the jobs whose time has come.
@@ -75,7 +71,6 @@ impl Peer {
                 Event::Failed(_, error) => _ = self.failed.get_or_insert(error.to_string()),
                 Event::Cancelled(_) | Event::Left => {}
             }
-            self.news.set(self.news.get() + 1);
         }
     }
 }

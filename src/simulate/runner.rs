@@ -3,11 +3,10 @@
 //! All that a scenario does at some time stands in an agenda; between two entries the world runs by itself. Times of a
 //! scenario count from its start, when its first sources are known to the tracker.
 
-use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
-use std::rc::Rc;
 use std::sync::Arc;
+use std::thread;
 
 use super::actor::{Actor, Peer};
 use super::bound::{Bound, Flow};
@@ -31,6 +30,9 @@ const PRELUDE: Duration = Duration::from_secs(2);
 const LONGEST_PRELUDE: Duration = Duration::from_secs(120);
 /// How many times until the bound it is noted who has how much.
 const SAMPLES_TO_BOUND: f64 = 150.0;
+/// At so many samples every other is dropped, and from then on it is noted half as often: a bound that nobody comes near must
+/// not fill the memory.
+const MOST_SAMPLES: usize = 600;
 /// Without a bound, this often.
 const SAMPLE_WITHOUT_BOUND: Duration = Duration::from_secs(1);
 /// Past this many times the bound, and the minute after it, nobody is waited for.
@@ -180,7 +182,8 @@ struct Stage {
     entries: u64,
     sample_every: Duration,
     samples: Vec<Sample>,
-    news: Rc<Cell<u64>>,
+    /// On how many threads the world runs.
+    threads: usize,
     /// The receivers that may still have to be waited for.
     waiting: Vec<usize>,
 }
@@ -226,7 +229,7 @@ impl Stage {
             entries: 0,
             sample_every: SAMPLE_WITHOUT_BOUND,
             samples: Vec::new(),
-            news: Rc::default(),
+            threads: thread::available_parallelism().map_or(1, usize::from),
             waiting: Vec::new(),
         };
         for group in &scenario.nodes {
@@ -318,27 +321,13 @@ impl Stage {
         });
         self.enter(Duration::ZERO, Cue::Sample);
         while let Some(((at, _), cue)) = self.agenda.pop_first() {
-            let ended = self.run_until(at.min(limit));
-            if ended || at > limit {
+            self.world.run_until_on(self.threads, self.start + at.min(limit));
+            if self.is_over() || at > limit {
                 break;
             }
             self.act(at, cue);
         }
         self.sample();
-    }
-
-    /// Runs to `time`, or only until nobody is waited for. Tells whether that is so.
-    fn run_until(&mut self, time: Duration) -> bool {
-        let deadline = self.start + time;
-        loop {
-            if self.is_over() {
-                return true;
-            }
-            let (news, before) = (Rc::clone(&self.news), self.news.get());
-            if !self.world.run_while(deadline, |_| news.get() == before) {
-                return false;
-            }
-        }
     }
 
     /// Whether all receivers are done, or won't be.
@@ -386,7 +375,7 @@ impl Stage {
         // Each knows its own downlink, as one who set its limit does.
         let config = Config { download_limit: self.cast[index].link.down, ..Config::default() };
         let node = Node::new(config, self.tracker, self.world.fork_rng());
-        let peer = Peer::new(node, Rc::clone(&self.news), self.cast[index].disk);
+        let peer = Peer::new(node, self.cast[index].disk);
         let actor = Actor::Peer(Box::new(peer));
         let number = (index as u32 + (1 << 16)).to_be_bytes();
         let addr = SocketAddr::from(([10, number[1], number[2], number[3]], 7_000));
@@ -480,6 +469,14 @@ impl Stage {
         });
         let shares = shares.collect();
         self.samples.push(Sample { time, shares, bound: 0.0 });
+        if self.samples.len() >= MOST_SAMPLES {
+            let mut place = 0;
+            self.samples.retain(|_| {
+                place += 1;
+                place % 2 == 1
+            });
+            self.sample_every *= 2;
+        }
     }
 
     fn receivers(&self) -> impl Iterator<Item = &Cast> {

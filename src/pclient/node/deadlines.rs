@@ -30,7 +30,7 @@ impl Node {
             self.events.push_back(Event::Left);
         }
         let mut failures = Vec::new();
-        for (&fid, member) in &mut self.members {
+        for (&fid, member) in self.members.iter_mut() {
             match member.role {
                 // What is left to do is the disk's, and that takes the time it takes.
                 Role::Downloading if member.swarm.is_complete() => {}

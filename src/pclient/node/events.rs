@@ -2,6 +2,8 @@
 
 use std::net::SocketAddr;
 
+use smallvec::SmallVec;
+
 use super::{Connection, Event, Node, Role, WANT, say};
 use crate::pclient::message::Message;
 use crate::pclient::swarm::Notice;
@@ -48,7 +50,7 @@ impl Node {
     }
 
     pub(super) fn on_connected(&mut self, now: Instant, key: Handle, remote: SocketAddr, inbound: bool) {
-        let connection = self.connections.entry(key).or_insert_with(|| Connection::new(now, remote, inbound));
+        let connection = self.connections.get_or_insert_with(key, || Connection::new(now, remote, inbound));
         connection.established = true;
         self.unwatched.push(key);
         say(&mut self.endpoint, key, &Message::Hello { node: self.id });
@@ -240,11 +242,12 @@ impl Node {
             return false;
         }
         let mut any = false;
-        let fids: Vec<Fid> = self.members.keys().copied().collect();
+        let fids: SmallVec<[Fid; 2]> = self.members.keys().copied().collect();
         for fid in fids {
             let Some(member) = self.members.get_mut(&fid) else { continue };
             let tag = member.swarm.number();
-            for (to, class, message) in member.swarm.take_outbox() {
+            member.swarm.take_outbox(&mut self.outbox);
+            for (to, class, message) in self.outbox.drain(..) {
                 self.endpoint.send(to, class, tag, message);
                 any = true;
             }

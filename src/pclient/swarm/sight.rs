@@ -65,13 +65,15 @@ impl Swarm {
         let mut first_copies = missing.clone();
         first_copies.keep(content.availability.unspread());
         let relayed = u64::from(missing.count() - first_copies.count());
-        let rate: f64 = self.peers.values().map(|peer| peer.source.meter.rate(now)).sum();
-        let fresh = ((rate * FRESH.as_secs_f64()) as u64).max(FRESH_PIECES * piece);
+        let fresh = || {
+            let rate: f64 = self.peers.values().map(|peer| peer.source.meter.rate(now)).sum();
+            ((rate * FRESH.as_secs_f64()) as u64).max(FRESH_PIECES * piece)
+        };
         let cause = if missing.is_empty() || download.is_held_up() {
             Cause::Storing
         } else if peers == 0 {
             nobody
-        } else if !first_copies.is_empty() && relayed * piece <= fresh {
+        } else if !first_copies.is_empty() && relayed * piece <= fresh() {
             // Where no source is left, nobody is known who has them.
             if has_origin { Cause::Source } else { nobody }
         } else {
