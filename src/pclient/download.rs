@@ -560,7 +560,8 @@ impl Download {
         let source = &mut peers.get_mut(&victim).expect("just seen").source;
         let target = source.requests()[index].target.clone().expect("credits aren't stolen");
         let mut asks = Vec::new();
-        if index > 0 {
+        // The first may be on its way: then it is doubled.
+        if index > 0 || source.keeps_waiting(now) {
             let request = source.take(index);
             self.release(&request);
             asks.push((victim, Ask::Cancel { id: request.id }));
@@ -595,8 +596,7 @@ impl Download {
                 continue;
             }
             let rate = peer.source.meter.rate(now).max(1.0);
-            // The first may be on its way: it is doubled, if nothing has come for long.
-            if index == 0 && !peer.source.is_silent(now) {
+            if index == 0 && !peer.source.is_silent(now) && !peer.source.keeps_waiting(now) {
                 continue;
             }
             let eta = peer.source.outstanding() as f64 / rate;

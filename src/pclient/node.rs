@@ -57,6 +57,11 @@ impl Config {
     pub(super) fn dials(&self) -> usize {
         self.neighbours.div_ceil(2)
     }
+
+    /// How many peers that miss something a node takes in of a file. A source has more, as what it gives is new to all.
+    pub(super) fn most_peers(&self, swarm: &Swarm) -> usize {
+        if swarm.is_source() { self.neighbours * 5 / 2 } else { self.neighbours * 3 / 2 }
+    }
 }
 
 impl Default for Config {
@@ -377,8 +382,9 @@ impl Node {
             }
         }
         self.dial(now);
-        // Of several files, the connections that got a block early would share the uplink, instead of the files.
-        if self.members.len() == 1 || self.wanted_files().len() == 1 {
+        // Of several files, the connections that got a block early would share the uplink, instead of the files; of one file, all
+        // who wait would get their pieces at the same time, instead of one after the other.
+        if !self.endpoint.has_wide_uplink() && (self.members.len() == 1 || self.wanted_files().len() == 1) {
             self.pump(now);
         } else {
             self.is_pumped = false;
@@ -440,11 +446,11 @@ impl Node {
 
     /// Queues content while the windows have room, the files taking turns. False if there was nothing to send.
     fn pump(&mut self, now: Instant) -> bool {
-        for key in self.endpoint.take_stirred() {
-            self.members.values_mut().for_each(|member| member.swarm.stir(key));
+        for (key, is_receiving) in self.endpoint.take_stirred() {
+            self.members.values_mut().for_each(|member| member.swarm.stir(key, is_receiving));
         }
         let (mut any, mut wanted) = (false, self.wanted_files());
-        let is_alone = wanted.len() == 1;
+        let may_queue_more = wanted.len() == 1 && !self.endpoint.has_wide_uplink();
         while let Some(&fid) = wanted.first() {
             let Some(member) = self.members.get_mut(&fid) else { break };
             let endpoint = &self.endpoint;
@@ -455,7 +461,7 @@ impl Node {
                     self.endpoint.send(to, Class::Bulk, member.swarm.number(), block);
                     any = true;
                     // Only when it has left is it known whose turn it is, and whether there is room at all.
-                    if !is_alone {
+                    if !may_queue_more {
                         break;
                     }
                 }

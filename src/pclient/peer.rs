@@ -138,6 +138,8 @@ pub struct Source {
     pub meter: RateMeter,
     /// When it last delivered, or when it was first asked after nothing was under way.
     pub active: Instant,
+    /// Whether part of a message of its has arrived: most likely a block.
+    pub is_delivering: bool,
     /// How long it took from one delivery to the next of late, at most; zero before the first.
     pause: Duration,
     /// How often in a row it gave credits back.
@@ -155,6 +157,7 @@ impl Source {
             next_id: 0,
             meter: RateMeter::new(now),
             active: now,
+            is_delivering: false,
             pause: Duration::ZERO,
             refusals: 0,
             credit_pause: now,
@@ -187,6 +190,11 @@ impl Source {
     pub fn is_silent(&self, now: Instant) -> bool {
         let usual = if self.pause.is_zero() { NEW_SILENCE } else { self.pause * 2 };
         now.since(self.active) >= usual.clamp(*SILENCE.start(), *SILENCE.end())
+    }
+
+    /// Whether what was asked of it first most likely still waits for its turn there.
+    pub fn keeps_waiting(&self, now: Instant) -> bool {
+        !self.is_delivering && now.since(self.active) >= *SILENCE.start()
     }
 
     /// Enters a request for `bytes` B and gives its name.

@@ -227,6 +227,18 @@ impl Swarm {
         &self.peers
     }
 
+    /// Whether all of it was here from the beginning.
+    pub fn is_source(&self) -> bool {
+        self.content.is_some() && self.download.is_none()
+    }
+
+    /// How many peers miss something.
+    pub fn hungry_peers(&self) -> usize {
+        let all = self.content.as_ref().map(|content| content.manifest.lengths().piece_count());
+        let is_hungry = |peer: &&Peer| !peer.began_complete && all.is_none_or(|all| peer.piece_count() < all);
+        self.peers.values().filter(is_hungry).count()
+    }
+
     /// Whether nothing is to be taken from this address at present.
     pub fn is_banned(&self, now: Instant, addr: SocketAddr) -> bool {
         self.conduct.is_banned(now, addr)

@@ -298,9 +298,19 @@ impl Connection {
     /// windows have room.
     pub fn wants_bulk(&self, len: usize, links: &Links) -> bool {
         links.uplink.has_room()
-            && self.window.has_room(self.sent.in_flight())
+            && self.has_room(links)
             && self.is_established()
             && self.send.wants_bulk(len, self.datagram_size())
+    }
+
+    /// Whether this connection's own window lets another datagram go.
+    fn has_room(&self, links: &Links) -> bool {
+        self.window.has_room_at_first(self.sent.in_flight(), links.uplink.first_share())
+    }
+
+    /// Whether part of a message has arrived, and the rest is missing.
+    pub fn is_receiving(&self) -> bool {
+        self.recv.held() > 0
     }
 
     /// Drops all messages with this tag.
@@ -889,14 +899,16 @@ impl Connection {
     /// Whether every window lets bulk go; notes what to wait for if not.
     fn may_send_bulk(&mut self, now: Instant, links: &Links) -> bool {
         self.blocked_by_uplink = false;
-        if !self.window.has_room(self.sent.in_flight()) {
+        if !self.has_room(links) {
             return false;
         }
         if !links.uplink.has_room() {
             self.blocked_by_uplink = true;
             return false;
         }
-        let (window, slow_start) = (self.window.bytes(), self.window.in_slow_start());
+        let slow_start = self.window.in_slow_start();
+        let first_share = if slow_start { links.uplink.first_share() } else { 0 };
+        let window = self.window.bytes().max(first_share);
         let blocked = self.pacer.blocked_until(now, window, self.rtt.smoothed(), slow_start);
         self.timers.set(Timer::Pacing, blocked);
         blocked.is_none()

@@ -182,10 +182,19 @@ impl Endpoint {
         self.links.uplink.has_room()
     }
 
+    /// Whether so many datagrams may be under way that each peer is best served by itself for a while. Where it is but a few, the
+    /// end of one message and the beginning of the next share a datagram, and several should be queued.
+    pub fn has_wide_uplink(&self) -> bool {
+        self.links.uplink.is_wide()
+    }
+
     /// The connections of which [`wants_bulk`](Endpoint::wants_bulk) may have become true since this was last asked, other
     /// than by [room for all](Endpoint::has_bulk_room).
-    pub fn take_stirred(&mut self) -> impl Iterator<Item = Handle> + '_ {
-        self.stirred.drain().map(Handle)
+    /// With each comes whether part of a message has arrived over it.
+    pub fn take_stirred(&mut self) -> impl Iterator<Item = (Handle, bool)> + '_ {
+        let connections = &self.connections;
+        let is_receiving = |key: &u64| connections.get(key).is_some_and(|c| c.is_receiving());
+        self.stirred.drain().map(move |key| (Handle(key), is_receiving(&key)))
     }
 
     /// Drops all messages with this tag; see [`is_in_flight`](Endpoint::is_in_flight) for what has left already.

@@ -157,7 +157,8 @@ fn an_idle_source_takes_over_the_tail_of_a_slow_one() {
         panic!("{stolen:?}")
     };
     assert_eq!((*from, *to), (slow, fast));
-    // The first in line may be on its way: it is doubled, not taken away, since the slow one has been silent.
+    // The first in line is on its way: it is doubled, not taken away, since the slow one has been silent.
+    table.peers.get_mut(&slow).unwrap().source.is_delivering = true;
     let again = table.delivers(fast, 1, target.piece.get().into());
     assert_eq!(again, []);
     let doubled = table.download.steal(table.now, &mut table.peers, fast);
@@ -165,6 +166,22 @@ fn an_idle_source_takes_over_the_tail_of_a_slow_one() {
     let Ask::Blocks { id, target } = doubled[0].1.clone() else { panic!() };
     assert_eq!(table.delivers(fast, id, target.piece.get().into()), [(slow, Ask::Cancel { id: 0 })]);
     assert!(table.download.have().is_complete());
+}
+
+#[test]
+fn a_request_that_waits_for_its_turn_elsewhere_is_taken_over() {
+    let mut table = Table::new(2);
+    let busy = table.relay(1, &[0]);
+    assert_eq!(pieces(&table.fill(busy)), [0]);
+    let idle = table.relay(2, &[0, 1]);
+    assert_eq!(pieces(&table.fill(idle)), [1]);
+    table.delivers(idle, 0, 1);
+    table.now += Duration::from_millis(249);
+    assert_eq!(table.download.steal(table.now, &mut table.peers, idle), []);
+    table.now += Duration::from_millis(1);
+    let taken = table.download.steal(table.now, &mut table.peers, idle);
+    let [(from, Ask::Cancel { id: 0 }), (to, Ask::Blocks { .. })] = taken[..] else { panic!("{taken:?}") };
+    assert_eq!((from, to), (busy, idle));
 }
 
 #[test]

@@ -92,9 +92,13 @@ impl Node {
             Message::Refuse { fid } => {
                 let remote = connection.remote;
                 connection.opened.remove(&fid);
+                let is_idle = connection.opened.is_empty() && connection.channels.is_empty();
                 if let Some(member) = self.members.get_mut(&fid) {
                     member.book.refused(remote);
                     member.swarm.remove_peer(now, key);
+                }
+                if is_idle {
+                    self.endpoint.close(key, 0);
                 }
             }
             Message::AskManifest { channel, .. }
@@ -147,6 +151,10 @@ impl Node {
         // Whoever is banned has to ask again later; taken in silently, it would wait for ever.
         if renames || member.swarm.is_banned(now, connection.remote) {
             return self.endpoint.close(key, 3);
+        }
+        let is_new = !connection.opened.contains(&fid);
+        if is_new && member.swarm.hungry_peers() >= self.config.most_peers(&member.swarm) {
+            return say(&mut self.endpoint, key, &Message::Refuse { fid });
         }
         connection.channels.insert(channel, fid);
         if connection.opened.insert(fid) {

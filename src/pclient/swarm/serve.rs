@@ -185,10 +185,12 @@ impl Swarm {
     }
 
     /// Something has happened to a connection: `may_go` may say something else of it.
-    pub fn stir(&mut self, key: Handle) {
+    /// `is_receiving` says whether part of what it sends has arrived.
+    pub fn stir(&mut self, key: Handle, is_receiving: bool) {
         if let Some(content) = &mut self.content
-            && self.peers.contains_key(&key)
+            && let Some(peer) = self.peers.get_mut(&key)
         {
+            peer.source.is_delivering = is_receiving;
             content.upload.stir(key);
         }
     }

@@ -74,8 +74,8 @@ impl Swarm {
         } else if peers == 0 {
             nobody
         } else if !first_copies.is_empty() && relayed * piece <= fresh() {
-            // Where no source is left, nobody is known who has them.
-            if has_origin { Cause::Source } else { nobody }
+            // Where no source is known, others have to get them first.
+            if has_origin { Cause::Source } else { Cause::Peers }
         } else {
             Cause::Peers
         };

@@ -6,6 +6,9 @@ use crate::time::{Duration, Instant};
 /// A connection's word on a shared queue is believed for this long.
 const FRESH: Duration = Duration::from_millis(500);
 
+/// From here on a window is wide, B: eight datagrams of Ethernet.
+const WIDE: u64 = 12_000;
+
 /// Both links of an endpoint.
 #[derive(Debug)]
 pub struct Links {
@@ -44,6 +47,17 @@ impl Uplink {
     /// Whether another datagram may go.
     pub fn has_room(&self) -> bool {
         self.window.has_room(self.in_flight)
+    }
+
+    /// What a connection may have in flight before it has seen a queue, B: what this uplink takes in a quarter of its window is
+    /// little to a receiver, and a new flow needn't begin with two datagrams.
+    pub fn first_share(&self) -> u64 {
+        self.window.bytes() / 4
+    }
+
+    /// Whether the window holds so many datagrams that each peer can be served by itself for a while.
+    pub fn is_wide(&self) -> bool {
+        self.window.bytes() >= WIDE
     }
 
     /// The shared window.
