@@ -10,6 +10,8 @@ use crate::time::{Duration, Instant};
 
 /// A source that delivers nothing for twice as long as usual is silent, but within these limits.
 const SILENCE: RangeInclusive<Duration> = Duration::from_millis(250)..=Duration::from_secs(4);
+/// What is asked of it first is thought to wait for its turn there when nothing of it has come for this long.
+const MAX_WAIT: Duration = Duration::from_millis(500);
 /// One that has never delivered, after this long.
 const NEW_SILENCE: Duration = Duration::from_secs(1);
 /// Most announcements that are kept while the manifest is still missing.
@@ -194,7 +196,7 @@ impl Source {
 
     /// Whether what was asked of it first most likely still waits for its turn there.
     pub fn keeps_waiting(&self, now: Instant) -> bool {
-        !self.is_delivering && now.since(self.active) >= *SILENCE.start()
+        !self.is_delivering && now.since(self.active) >= MAX_WAIT
     }
 
     /// Enters a request for `bytes` B and gives its name.

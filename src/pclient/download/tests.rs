@@ -176,7 +176,7 @@ fn a_request_that_waits_for_its_turn_elsewhere_is_taken_over() {
     let idle = table.relay(2, &[0, 1]);
     assert_eq!(pieces(&table.fill(idle)), [1]);
     table.delivers(idle, 0, 1);
-    table.now += Duration::from_millis(249);
+    table.now += Duration::from_millis(499);
     assert_eq!(table.download.steal(table.now, &mut table.peers, idle), []);
     table.now += Duration::from_millis(1);
     let taken = table.download.steal(table.now, &mut table.peers, idle);
