@@ -6,23 +6,32 @@ fn built_in(name: &str) -> Scenario {
     Scenario::built_in(name).expect("it is built in")
 }
 
+/// Of a few seeds: the bound and the worst last ÷ D. The README's table has the worst of 20.
 #[test]
-fn the_first_built_in_scenarios_come_close_to_the_bound() {
-    for (name, bound, worst) in [("s1", 62.19, 1.25), ("s2", 29.71, 1.25), ("s3", 7.43, 1.2)] {
-        let scenario = built_in(name);
-        let report = run(&scenario);
-        let ratio = report.ratio().expect("all are done");
-        println!("{name}: last ÷ D = {ratio:.3}");
-        assert_eq!(report.undone(), 0, "{name}");
-        assert!((report.bound - bound).abs() < 0.01, "{name}: D = {}", report.bound);
-        assert!((1.0..=worst).contains(&ratio), "{name}: {ratio}");
-        assert!((1.0..1.5).contains(&report.source_copies), "{name}: {}", report.source_copies);
-        for receiver in &report.receivers {
-            assert!(receiver.received >= 1.0 && receiver.duplicates < 0.1, "{receiver:?}");
-            assert!(receiver.ratio().expect("it is done") >= 1.0, "{receiver:?}");
+fn the_built_in_scenarios_keep_their_figures() {
+    for (name, bound, worst) in [
+        ("s1", 62.19, 1.056),
+        ("s2", 29.71, 1.055),
+        ("s3", 7.43, 1.056),
+        ("s5", 62.19, 1.035),
+        ("s9", 62.19, 1.11),
+    ] {
+        for seed in 1..=3 {
+            let scenario = Scenario { seed, ..built_in(name) };
+            let report = run(&scenario);
+            let ratio = report.ratio().expect("all are done");
+            println!("`swarmcast simulate {name} --seed {seed}`: last ÷ D = {ratio:.3}");
+            assert_eq!(report.undone(), 0, "{name}");
+            assert!((report.bound - bound).abs() < 0.01, "{name}: D = {}", report.bound);
+            assert!((1.0..=worst).contains(&ratio), "{name}, seed {seed}: {ratio}");
+            assert!((1.0..1.06).contains(&report.source_copies), "{name}: {}", report.source_copies);
+            for receiver in &report.receivers {
+                assert!(receiver.received >= 1.0 && receiver.duplicates <= 0.01, "{name}: {receiver:?}");
+                assert!(receiver.ratio().expect("it is done") >= 1.0, "{name}: {receiver:?}");
+            }
+            let last = report.samples.last().expect("it is noted who had how much");
+            assert!(last.shares.iter().all(|&share| share == 1.0), "{name}: {last:?}");
         }
-        let last = report.samples.last().expect("it is noted who had how much");
-        assert!(last.shares.iter().all(|&share| share == 1.0), "{last:?}");
     }
 }
 
