@@ -60,7 +60,7 @@ impl Config {
 
     /// How many peers that miss something a node takes in of a file. A source has more, as what it gives is new to all.
     pub(super) fn most_peers(&self, swarm: &Swarm) -> usize {
-        if swarm.is_source() { self.neighbours * 5 / 2 } else { self.neighbours * 3 / 2 }
+        if swarm.is_source() { SOURCE_NEIGHBOURS } else { self.neighbours * 3 / 2 }
     }
 }
 
@@ -77,6 +77,8 @@ impl Default for Config {
     }
 }
 
+/// How many peers that miss something a source takes in.
+const SOURCE_NEIGHBOURS: usize = 50;
 /// Holders that one answer of the tracker shall name.
 const WANT: u8 = 30;
 /// While a download has too few peers, the tracker is asked again this often.

@@ -23,7 +23,20 @@ pub struct Lengths {
 }
 
 /// Shorter pieces than 4 KiB are not worth their hashes.
-const MIN_CHOSEN_LOG2: u32 = 12;
+const MIN_CHOSEN_LOG2: u8 = 12;
+/// From these sizes on, B, pieces are twice as long as before: 8 KiB, and so on. The last is where they would be too many.
+const GROWTH: [u64; 10] = [
+    5_600_000,
+    16_000_000,
+    120_000_000,
+    560_000_000,
+    2_600_000_000,
+    12_000_000_000,
+    56_000_000_000,
+    260_000_000_000,
+    1_200_000_000_000,
+    2_000_000_000_000,
+];
 
 impl Lengths {
     /// The smallest piece is 2¹¹ B = 2 KiB: two BLAKE3 chunks.
@@ -51,17 +64,16 @@ impl Lengths {
 
     /// A file of `size` B in pieces of the length that serves a swarm best.
     ///
-    /// A piece is relayed only when it is whole, so the time until all receivers are busy grows with its length p; hashes and
-    /// announcements grow with the number of pieces, size ÷ p. Their sum is least where p grows as the square root of the
-    /// size: from 4 KiB up to 4.8 MB, over 32 KiB at 100 MB and 64 KiB at 1 GB, to 4 MiB at 1.3 TB. (The factor was measured
-    /// with 6, 20 and 100 MB.) The length follows from the size alone, so that all who share a file cut it alike.
+    /// A piece is relayed only when it is whole, so the time until all receivers are busy grows with its length; hashes and
+    /// announcements grow with the number of pieces. Their sum is least where pieces grow a little slower than the square root of
+    /// the size (`GROWTH`; measured with 6, 20 and 100 MB). The length follows from the size alone, so that all who share a
+    /// file cut it alike.
     ///
     /// # Errors
     /// If the file is larger than [`Lengths::MAX_SIZE`] (4.2 TB): it would have too many of the largest pieces.
     pub fn choose(size: u64) -> Result<Lengths, LengthsError> {
-        let best = (size.isqrt() * 37 / 10).max(1);
-        let piece_log2 = best.ilog2().clamp(MIN_CHOSEN_LOG2, u32::from(Lengths::MAX_PIECE_LOG2)) as u8;
-        Lengths::new(size, piece_log2)
+        let steps = GROWTH.iter().take_while(|&&from| size >= from).count();
+        Lengths::new(size, MIN_CHOSEN_LOG2 + steps as u8)
     }
 
     /// Size of the file, B.
@@ -218,13 +230,14 @@ mod tests {
         for (size, log2) in [
             (0, 12),
             (1, 12),
-            (4_800_000, 12),
+            (5_599_999, 12),
             (6_219_177, 13),
             (20_000_000, 14),
-            (100_000_000, 15),
+            (100_000_000, 14),
             (1_000_000_000, 16),
-            (100_000_000_000, 20),
-            (1_300_000_000_000, 22),
+            (100_000_000_000, 19),
+            (1_300_000_000_000, 21),
+            (2_000_000_000_000, 22),
         ] {
             assert_eq!(Lengths::choose(size).unwrap().piece_log2(), log2, "{size}");
         }
