@@ -10,7 +10,6 @@
 //!   [`set_keep_alive`](Connection::set_keep_alive), [`move_to`](Connection::move_to)
 
 use std::net::SocketAddr;
-use std::ops::RangeInclusive;
 
 use bytes::Bytes;
 use smallvec::SmallVec;
@@ -41,6 +40,7 @@ use super::sent::{Acked, Content, SentPacket, SentPackets};
 use super::seq;
 use super::stats::Stats;
 use super::timer::{Timer, TimerTable};
+use super::timestamps::Timestamps;
 use crate::coding::{Malformed, Reader};
 use crate::time::{Duration, Instant};
 
@@ -52,9 +52,6 @@ const MAX_HELLO_INTERVAL: Duration = Duration::from_millis(1_000);
 const MAX_EXCUSED: Duration = Duration::from_millis(150);
 /// An ack that was held back for longer says nothing of the present queue.
 const STALE_ACK: Duration = Duration::from_millis(100);
-/// A packet tells when it was sent after so many that didn't and so much time, or after so much time if they are few.
-const TIMESTAMP_PACKETS: u64 = 4;
-const TIMESTAMP_INTERVAL: RangeInclusive<Duration> = Duration::from_millis(20)..=Duration::from_millis(250);
 /// Below a window of this many datagrams the acks must not be held back, or the link idles.
 const NARROW_DATAGRAMS: u64 = 4;
 /// After this many probe time-outs in a row, what a peer doesn't ack no longer takes room from others.
@@ -129,28 +126,6 @@ pub struct Connection {
     /// Whether bulk was held back by the shared window when last asked.
     blocked_by_uplink: bool,
     stats: Stats,
-}
-
-/// Which packets tell when they were sent: often enough for the other side to see its downlink's queue.
-#[derive(Clone, Copy, Debug, Default)]
-struct Timestamps {
-    /// When the last one did, and its number.
-    last: Option<(Instant, u64)>,
-}
-
-impl Timestamps {
-    /// Whether the packet `number` has to.
-    fn is_due(&mut self, now: Instant, number: u64) -> bool {
-        let is_due = self.last.is_none_or(|(last, before)| {
-            let (shortest, longest) = TIMESTAMP_INTERVAL.into_inner();
-            let wait = if number - before >= TIMESTAMP_PACKETS { shortest } else { longest };
-            now.since(last) >= wait
-        });
-        if is_due {
-            self.last = Some((now, number));
-        }
-        is_due
-    }
 }
 
 #[derive(Clone, Copy, Debug)]

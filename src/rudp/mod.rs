@@ -102,6 +102,7 @@ pub mod seq;
 pub mod stateless;
 pub mod stats;
 pub mod timer;
+pub mod timestamps;
 pub mod turns;
 
 #[cfg(test)]

@@ -256,6 +256,21 @@ fn fragments_with_gaps_never_hold_more_than_the_window() {
 }
 
 #[test]
+fn a_close_whose_number_is_guessed_ends_nothing() {
+    let mut liar = Liar::new(Config::default());
+    let close = |liar: &mut Liar, number| {
+        liar.endpoint.handle_datagram(liar.now, liar.addr, &datagram(Kind::Close, LIAR_ID, number, &[0]));
+        liar.closed()
+    };
+    for far in [1 << 16, 1 << 24, 1 << 31] {
+        let guessed = liar.number.wrapping_add(far);
+        assert_eq!(close(&mut liar, guessed), None, "{far} away");
+    }
+    let next = liar.number + 1;
+    assert_eq!(close(&mut liar, next), Some(CloseReason::Remote(0)));
+}
+
+#[test]
 fn old_packets_to_a_reused_port_are_answered_seldom_and_never_with_more() {
     let mut restarted = Endpoint::new(Config::default(), Rng::from_seed(2));
     let (mut came_in, mut went_out, mut closes) = (0, 0, 0);
