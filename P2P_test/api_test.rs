@@ -6,6 +6,8 @@ mod common;
 
 #[path = "api/closing.rs"]
 mod closing;
+#[path = "api/disk.rs"]
+mod disk;
 #[path = "api/files.rs"]
 mod files;
 #[path = "api/hostile.rs"]

@@ -316,6 +316,17 @@ fn an_interrupted_get_leaves_nothing() {
 }
 
 #[test]
+fn a_file_that_changes_is_no_longer_shared() {
+    let sandbox = Sandbox::new();
+    sandbox.file("f", 2_000_000, 12);
+    let (share, ticket) = sandbox.share(&["f", "--limit-up", "300k"]);
+    let mut get = sandbox.start(&["get", &ticket, "-o", "g"]);
+    get.line(Stream::Stderr, "MB of 2.00 MB");
+    sandbox.file("f", 2_000_000, 13);
+    share.end().failed(6, &["f has changed since it was read", "share it again"]);
+}
+
+#[test]
 fn who_has_got_a_file_can_take_over_from_the_source() {
     let sandbox = Sandbox::new();
     let content = sandbox.file("f", 500_000, 9);

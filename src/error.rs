@@ -83,6 +83,11 @@ pub enum Error {
     /// The content arrived, but isn't what the identity says.
     #[error("the content received for {0} doesn't match its id: it was thrown away")]
     Integrity(Fid),
+    /// What is on the disk is no longer what was hashed: nothing of it is sent to anybody.
+    #[error(
+        "the content of {0} has changed on the disk: it isn't shared any more; share it again under its new id"
+    )]
+    Changed(Fid),
     /// An address that doesn't resolve.
     #[error("the address can't be used ({0}): write HOST:PORT, such as 127.0.0.1:10086")]
     BadAddress(String),

@@ -3,6 +3,7 @@
 //! Simulated time is exact, whatever the machine is busy with; a failing seed prints the command that replays it.
 
 mod churn;
+mod disk;
 mod exchange;
 mod faults;
 mod files;

@@ -21,19 +21,21 @@ pub(crate) enum Code {
     TrackerUnreachable = 5,
     Integrity = 6,
     TargetExists = 7,
+    DiskFull = 8,
     Interrupted = 130,
 }
 
 /// Every exit code, and what it says.
-const TABLE: [(Code, &str); 9] = [
+const TABLE: [(Code, &str); 10] = [
     (Code::Ok, "all went well (Ctrl-C is how what serves others ends)"),
     (Code::Other, "another failure"),
     (Code::Usage, "wrong arguments, or a ticket that can't be read"),
     (Code::UnknownFile, "the tracker knows nobody who has the file"),
     (Code::NoHolder, "those who have the file don't answer"),
     (Code::TrackerUnreachable, "the tracker, or who is measured to, doesn't answer"),
-    (Code::Integrity, "the content isn't what the ticket says"),
+    (Code::Integrity, "the content isn't what the ticket says, or has changed since"),
     (Code::TargetExists, "the target exists already; it was left as it is"),
+    (Code::DiskFull, "there is no room where the file is written"),
     (Code::Interrupted, "interrupted before the end"),
 ];
 
@@ -108,13 +110,18 @@ impl Failure {
             io::ErrorKind::PermissionDenied => {
                 format!("{shown}: not permitted: check its permissions and those of its directory")
             }
-            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
-                format!("{shown}: {source}: make room, or write elsewhere with -o")
+            _ if is_full(source) => {
+                let message = format!("{shown}: {source}: make room, or write elsewhere with -o");
+                return Failure::new(Code::DiskFull, message);
             }
             _ => format!("{shown}: {source}"),
         };
         Failure::new(Code::Other, message)
     }
+}
+
+fn is_full(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
 }
 
 /// `path` as it may be shown on a terminal: part of it may be a stranger's choice.
@@ -132,7 +139,8 @@ impl From<Error> for Failure {
             Error::UnknownFile(_) => Code::UnknownFile,
             Error::NoHolder { .. } => Code::NoHolder,
             Error::TrackerUnreachable { .. } => Code::TrackerUnreachable,
-            Error::Integrity(_) => Code::Integrity,
+            Error::Integrity(_) | Error::Changed(_) => Code::Integrity,
+            Error::Storage { source, .. } if is_full(source) => Code::DiskFull,
             _ => Code::Other,
         };
         Failure::new(code, error.to_string())
@@ -164,7 +172,10 @@ mod tests {
             (Error::NoHolder { fid, tried: 1, seconds: 30 }, 4),
             (Error::TrackerUnreachable { addr, seconds: 10 }, 5),
             (Error::Integrity(fid), 6),
+            (Error::Changed(fid), 6),
             (Error::file("a", exists()), 7),
+            (Error::file("a", io::ErrorKind::StorageFull.into()), 8),
+            (Error::Storage { fid, source: Arc::new(io::ErrorKind::QuotaExceeded.into()) }, 8),
             (Error::Storage { fid, source: Arc::new(exists()) }, 7),
             (Error::file("a", io::ErrorKind::NotFound.into()), 1),
         ] {
@@ -175,7 +186,7 @@ mod tests {
     #[test]
     fn the_table_has_each_code_once_and_in_order() {
         let codes: Vec<u8> = TABLE.iter().map(|(code, _)| *code as u8).collect();
-        assert_eq!(codes, [0, 1, 2, 3, 4, 5, 6, 7, 130]);
+        assert_eq!(codes, [0, 1, 2, 3, 4, 5, 6, 7, 8, 130]);
         assert!(table().lines().all(|line| line.len() <= 80), "{}", table());
     }
 

@@ -62,7 +62,7 @@ pub(super) fn run(args: &Args, screen: &Screen) -> Result<(), Failure> {
     let fetched = fetch(screen, &peer, &ticket, &target, sender, &events);
     if fetched.is_ok() && args.seed {
         screen.hint("serving it to others; Ctrl-C ends that");
-        share::seed(screen, &peer, ticket.fid, || match events.recv_timeout(REFRESH) {
+        share::seed(screen, &peer, ticket.fid, &target, || match events.recv_timeout(REFRESH) {
             Err(mpsc::RecvTimeoutError::Timeout) => None,
             _ => Some(Ok(())),
         })?;

@@ -12,7 +12,7 @@ use swarmcast::units::ByteSize;
 use swarmcast::{Error, Fid, Tracker};
 
 use super::address::{Address, Host, HostPort};
-use super::failure::{Failure, show_path};
+use super::failure::{Code, Failure, show_path};
 use super::peer::{Limits, Peer, local_ip, resolve};
 use super::progress::{Meter, measured, peers};
 use super::screen::Screen;
@@ -74,7 +74,7 @@ pub(super) fn run(args: &Args, screen: &Screen) -> Result<(), Failure> {
         let size = peer.client.progress(fid).and_then(|progress| progress.size).unwrap_or(metadata.len());
         let name = FileName::of_path(&args.file).ok();
         announce(screen, &args.file, &Ticket { fid, size, name, tracker: tracker_addr }, peer.tracker);
-        seed(screen, &peer, fid, || wait_for_end(&events))
+        seed(screen, &peer, fid, &args.file, || wait_for_end(&events))
     });
     peer.close();
     if let Some(tracker) = embedded {
@@ -199,6 +199,7 @@ pub(super) fn seed(
     screen: &Screen,
     peer: &Peer,
     fid: Fid,
+    path: &Path,
     mut poll: impl FnMut() -> Option<Result<(), Failure>>,
 ) -> Result<(), Failure> {
     let (clock, mut meter) = (Clock::new(), Meter::default());
@@ -215,6 +216,9 @@ pub(super) fn seed(
             ByteSize(meter.rate())
         ));
         spinner.tick();
+        if let Some(error) = peer.client.failure(fid) {
+            break Err(gone(error, path));
+        }
         if let Some(ended) = poll() {
             break ended;
         }
@@ -224,6 +228,21 @@ pub(super) fn seed(
     let time = measured(clock.now().since(swarmcast::time::Instant::ORIGIN));
     screen.hint(format_args!("sharing ended: {} sent in {time}", ByteSize(sent())));
     ended
+}
+
+/// Why what lies at `path` can't be served any more.
+fn gone(error: Error, path: &Path) -> Failure {
+    match error {
+        Error::Changed(_) => Failure::new(
+            Code::Integrity,
+            format!(
+                "{} has changed since it was read: it is no longer shared; share it again, with a new ticket",
+                show_path(path)
+            ),
+        ),
+        Error::Storage { source, .. } => Failure::file(path, &source),
+        error => error.into(),
+    }
 }
 
 /// A line that changes in place; invisible where nobody watches.

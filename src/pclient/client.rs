@@ -64,17 +64,24 @@ enum Call {
 
 /// The callers that wait, by what they wait for. One that is dropped learns that the client was closed.
 #[derive(Default)]
-struct Waiting(BTreeMap<Call, Vec<mpsc::Sender<Result<()>>>>);
+struct Waiting {
+    calls: BTreeMap<Call, Vec<mpsc::Sender<Result<()>>>>,
+    /// Why files were given up, by themselves, since a call last concerned them.
+    failures: BTreeMap<Fid, Error>,
+}
 
 impl Waiting {
     fn enter(&mut self, call: Call) -> mpsc::Receiver<Result<()>> {
+        if let Call::Register(fid) | Call::Download(fid) | Call::Cancel(fid) = call {
+            self.failures.remove(&fid);
+        }
         let (sender, receiver) = mpsc::channel();
-        self.0.entry(call).or_default().push(sender);
+        self.calls.entry(call).or_default().push(sender);
         receiver
     }
 
     fn answer(&mut self, call: Call, result: &Result<()>) {
-        for sender in self.0.remove(&call).unwrap_or_default() {
+        for sender in self.calls.remove(&call).unwrap_or_default() {
             // A caller that no longer listens has given up.
             let _ = sender.send(result.clone());
         }
@@ -86,6 +93,7 @@ impl Waiting {
             Event::Downloaded(fid) => self.answer(Call::Download(fid), &Ok(())),
             Event::Failed(fid, error) => {
                 log::debug!("{}: {error}", fid.short());
+                self.failures.insert(fid, error.clone());
                 let failed = Err(error);
                 self.answer(Call::Register(fid), &failed);
                 self.answer(Call::Download(fid), &failed);
@@ -101,7 +109,7 @@ struct Answers(Arc<Mutex<Waiting>>);
 
 impl Drop for Answers {
     fn drop(&mut self) {
-        self.0.lock().0.clear();
+        self.0.lock().calls.clear();
     }
 }
 
@@ -300,6 +308,14 @@ impl PClient {
     /// How far a file is; `None` if this client has nothing to do with it.
     pub fn progress(&self, fid: Fid) -> Option<Progress> {
         self.driver.call(move |node, _| node.progress(fid)).flatten()
+    }
+
+    /// Why this client gave up a file by itself, if it did, after the call that began it had returned: it can't be read any
+    /// more ([`Error::Storage`]), or has changed on the disk ([`Error::Changed`]). It is shared no longer then. `None` again
+    /// once the file is registered, downloaded or cancelled anew.
+    pub fn failure(&self, fid: Fid) -> Option<Error> {
+        let failure = self.waiting.lock().failures.get(&fid).cloned();
+        failure.filter(|_| self.progress(fid).is_none())
     }
 
     /// What has held back the download of a file so far, or from its beginning to its end: the tracker, the own downlink,

@@ -11,7 +11,7 @@
 //! | the sender's half: whom to serve with what | [`upload`], `manifest_desk` |
 //! | pieces, their hashes, the proof of the size | [`pieces`], [`manifest`], [`manifest_fetch`], [`size_proof`] |
 //! | what held a download back | [`account`] |
-//! | where the bytes lie | [`storage`] |
+//! | where the bytes lie, and what is read of them to be served | [`storage`], `shelf` |
 //! | what peers say to each other | [`message`] |
 
 pub mod account;
@@ -30,6 +30,7 @@ pub mod peer;
 pub mod picker;
 pub mod pieces;
 pub mod rate;
+mod shelf;
 pub mod size_proof;
 pub mod storage;
 pub mod swarm;

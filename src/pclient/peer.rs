@@ -311,6 +311,11 @@ impl Queue {
     pub fn is_waiting(&self) -> bool {
         self.serving.is_some() || !self.wanted.is_empty()
     }
+
+    /// Whether it is in the middle of this piece.
+    pub fn is_served(&self, piece: PieceIndex) -> bool {
+        self.serving.as_ref().is_some_and(|(_, target)| target.piece == piece)
+    }
 }
 
 /// Something a peer asked for.

@@ -22,6 +22,12 @@ pub trait Storage: Send + Sync {
     /// system reports them. After an error the content of `buf` means nothing.
     fn read_at(&self, offset: u64, buf: &mut [u8]) -> io::Result<()>;
 
+    /// Whether the bytes can become others than those that were written: then what is read has to be verified before it is
+    /// passed on. True of everything that lies on a disk.
+    fn may_change(&self) -> bool {
+        true
+    }
+
     /// As [`read_at`](Storage::read_at), if that waits for no disk; else false, and the content of `buf` means nothing.
     ///
     /// # Errors

@@ -21,8 +21,9 @@ use super::manifest_desk::ManifestDesk;
 use super::manifest_fetch::ManifestFetch;
 use super::message::Message;
 use super::peer::{Announced, Peer};
-use super::pieces::{Bitfield, Lengths, PieceIndex};
+use super::pieces::{Bitfield, Lengths};
 use super::rate::RateMeter;
+use super::shelf::Shelf;
 use super::storage::Storage;
 use super::upload::Upload;
 use crate::machine::Job;
@@ -63,8 +64,7 @@ pub struct Progress {
 struct Content {
     manifest: Arc<Manifest>,
     storage: Arc<dyn Storage>,
-    /// The piece that last had to be fetched from a slow disk. The system's cache has it too, but may lose it.
-    loaded: Option<(PieceIndex, Vec<u8>)>,
+    shelf: Shelf,
     availability: Availability,
     upload: Upload,
 }
@@ -75,7 +75,7 @@ impl Content {
         Content {
             manifest: Arc::new(manifest),
             storage: storage.into(),
-            loaded: None,
+            shelf: Shelf::default(),
             availability: Availability::new(lengths),
             upload: Upload::new(lengths),
         }

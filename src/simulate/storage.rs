@@ -54,6 +54,10 @@ impl SharedStorage {
 }
 
 impl Storage for SharedStorage {
+    fn may_change(&self) -> bool {
+        false
+    }
+
     fn read_at(&self, offset: u64, buf: &mut [u8]) -> io::Result<()> {
         let (range, pieces) = self.locate(offset, buf.len()).ok_or(io::ErrorKind::UnexpectedEof)?;
         let have = self.have.lock();

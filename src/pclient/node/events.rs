@@ -278,7 +278,10 @@ impl Node {
                 }
                 self.events.push_back(Event::Downloaded(fid));
             }
-            Notice::Failed(error) => self.fail(now, fid, error),
+            Notice::Failed(error) => {
+                self.withdraw(now, fid);
+                self.events.push_back(Event::Failed(fid, error));
+            }
             Notice::Ban(addr, until) => {
                 let liars = self.connections.iter().filter(|(_, c)| c.remote == addr).map(|(&key, _)| key);
                 for key in liars.collect::<Vec<_>>() {

@@ -37,6 +37,10 @@ impl From<Vec<u8>> for MemoryStorage {
 }
 
 impl Storage for MemoryStorage {
+    fn may_change(&self) -> bool {
+        false
+    }
+
     fn read_at(&self, offset: u64, buf: &mut [u8]) -> io::Result<()> {
         let bytes = self.bytes.read();
         let source = usize::try_from(offset)

@@ -1,9 +1,12 @@
 //! The sender's side of a swarm: the manifest, the requests of peers, content, and word of what is here.
 
+use std::io;
 use std::sync::Arc;
 
-use super::{Content, Swarm};
-use crate::pclient::download::{block_count, block_len};
+use super::{Content, Notice, Swarm};
+use crate::Error;
+use crate::pclient::download::{Peers, block_count, block_len};
+use crate::pclient::manifest::Manifest;
 use crate::pclient::manifest_desk::Stock;
 use crate::pclient::message::{self, BLOCK_LEN, MAX_HAVES, Message};
 use crate::pclient::peer::{Target, Wanted, What};
@@ -165,15 +168,15 @@ impl Swarm {
                     buf.resize(start + len, 0);
                     let offset =
                         lengths.piece_range(serve.piece).start + u64::from(block) * u64::from(BLOCK_LEN);
-                    match read_block(content, serve.piece, offset, &mut buf[start..]) {
+                    match content.read(&self.peers, serve.piece, offset, &mut buf[start..]) {
                         Ok(true) => {}
                         Ok(false) => {
                             content.upload.hold_back(&mut self.peers, &serve);
                             self.load(serve.piece);
                             continue;
                         }
-                        Err(source) => {
-                            self.on_storage_error(source);
+                        Err(unfit) => {
+                            self.on_unfit(unfit);
                             return None;
                         }
                     }
@@ -195,22 +198,32 @@ impl Swarm {
         }
     }
 
-    /// Has a piece read by another thread, as its disk is slow.
+    /// Has a piece read and verified by another thread, as its disk is slow.
     fn load(&mut self, piece: PieceIndex) {
         let Some(content) = &self.content else { return };
-        let (range, storage) = (content.manifest.lengths().piece_range(piece), Arc::clone(&content.storage));
+        let (manifest, storage) = (Arc::clone(&content.manifest), Arc::clone(&content.storage));
         self.jobs.push_back(Box::new(move || {
+            let range = manifest.lengths().piece_range(piece);
             let mut data = vec![0; (range.end - range.start) as usize];
-            let read = storage.read_at(range.start, &mut data);
+            let read = storage.read_at(range.start, &mut data).map_err(Unfit::from);
+            let fit = read.and_then(|()| Unfit::check(&manifest, piece, &data));
             Box::new(move |swarm: &mut Swarm, _| {
                 let Some(content) = &mut swarm.content else { return };
                 content.upload.on_loaded(&swarm.peers, piece);
-                match read {
-                    Ok(()) => content.loaded = Some((piece, data)),
-                    Err(source) => swarm.on_storage_error(source),
+                match fit {
+                    Ok(()) => content.shelf.put(piece, data),
+                    Err(unfit) => swarm.on_unfit(unfit),
                 }
             })
         }));
+    }
+
+    /// What is here can't be served any more: the file is given up rather than half of it passed on.
+    fn on_unfit(&mut self, unfit: Unfit) {
+        match unfit {
+            Unfit::Changed => self.notices.push(Notice::Failed(Error::Changed(self.fid))),
+            Unfit::Unreadable(source) => self.on_storage_error(source),
+        }
     }
 
     pub(super) fn schedule_haves(&mut self, now: Instant) {
@@ -243,14 +256,47 @@ impl Swarm {
     }
 }
 
-/// Reads part of a piece, unless that has to wait for the disk.
-fn read_block(content: &Content, piece: PieceIndex, offset: u64, buf: &mut [u8]) -> std::io::Result<bool> {
-    match &content.loaded {
-        Some((loaded, data)) if *loaded == piece => {
-            let start = (offset - content.manifest.lengths().piece_range(piece).start) as usize;
-            buf.copy_from_slice(&data[start..start + buf.len()]);
-            Ok(true)
+/// Why content that was here can't be served.
+enum Unfit {
+    /// It isn't what it was when it was verified.
+    Changed,
+    Unreadable(io::Error),
+}
+
+impl Unfit {
+    fn check(manifest: &Manifest, piece: PieceIndex, data: &[u8]) -> Result<(), Unfit> {
+        if manifest.verify_piece(piece, data) { Ok(()) } else { Err(Unfit::Changed) }
+    }
+}
+
+impl From<io::Error> for Unfit {
+    fn from(source: io::Error) -> Unfit {
+        match source.kind() {
+            io::ErrorKind::UnexpectedEof => Unfit::Changed,
+            _ => Unfit::Unreadable(source),
         }
-        _ => content.storage.try_read_at(offset, buf),
+    }
+}
+
+impl Content {
+    /// Fills `buf` with what lies at `offset` in the file, within `piece`; false if that has to wait for the disk.
+    fn read(&mut self, peers: &Peers, piece: PieceIndex, offset: u64, buf: &mut [u8]) -> Result<bool, Unfit> {
+        if !self.storage.may_change() {
+            return Ok(self.storage.try_read_at(offset, buf)?);
+        }
+        let range = self.manifest.lengths().piece_range(piece);
+        if self.shelf.get(piece).is_none() {
+            let is_served = |piece| peers.values().any(|peer| peer.queue.is_served(piece));
+            let mut data = self.shelf.take_room((range.end - range.start) as usize, is_served);
+            if !self.storage.try_read_at(range.start, &mut data)? {
+                return Ok(false);
+            }
+            Unfit::check(&self.manifest, piece, &data)?;
+            self.shelf.put(piece, data);
+        }
+        let start = (offset - range.start) as usize;
+        let data = self.shelf.get(piece).expect("it was there or has just been put");
+        buf.copy_from_slice(&data[start..start + buf.len()]);
+        Ok(true)
     }
 }
