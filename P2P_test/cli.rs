@@ -276,6 +276,37 @@ fn a_file_that_nobody_shares_any_more_is_unknown() {
 }
 
 #[test]
+fn of_two_trackers_either_may_be_gone() {
+    let sandbox = Sandbox::new();
+    let content = sandbox.file("f", 300_000, 14);
+    let mut trackers = [0, 1].map(|_| sandbox.start(&["tracker", "--bind", "0"]));
+    let addrs = trackers.each_mut().map(|tracker| {
+        tracker.line(Stream::Stdout, "tracker at ").trim_start_matches("tracker at ").to_owned()
+    });
+    let (_share, ticket) = sandbox.share(&["f", "--tracker", &addrs[0], "--tracker", &addrs[1]]);
+    sandbox.run(&["get", &ticket, "-o", "both"]).succeeded();
+    let [first, second] = trackers;
+    first.interrupt().succeeded();
+    let get = sandbox.run(&["get", &ticket, "-o", "one"]);
+    get.succeeded();
+    assert!(get.seconds < 5.0 && get.stderr.contains(&format!("{} and {}", addrs[0], addrs[1])), "{get:?}");
+    assert!(fs::read(sandbox.0.join("one")).unwrap() == content, "the copy differs");
+    // Who comes back without a memory is told all again; the other may go then.
+    let port = addrs[0].rsplit_once(':').unwrap().1;
+    let mut first = sandbox.start(&["tracker", "--bind", port]);
+    first.line(Stream::Stdout, "tracker at ");
+    let get = sandbox.run(&["get", &ticket, "-o", "again"]);
+    get.succeeded();
+    second.interrupt().succeeded();
+
+    let many = ["share", "f", "--tracker", "1", "--tracker", "2", "--tracker", "3", "--tracker", "4"];
+    sandbox.run(&many).failed(2, &["3 trackers at most"]);
+    let long = format!("{}.example:1", "h".repeat(50));
+    let other = format!("{}.example:1", "g".repeat(50));
+    sandbox.run(&["share", "f", "--tracker", &long, "--tracker", &other]).failed(1, &["can't be found"]);
+}
+
+#[test]
 fn a_get_says_what_held_it_back_and_a_short_one_does_not() {
     let sandbox = Sandbox::new();
     sandbox.file("f", 900_000, 10);

@@ -58,7 +58,7 @@ pub(super) fn run(args: &Args, screen: &Screen) -> Result<(), Failure> {
     let target = target(args.output.as_deref(), &ticket, screen)?;
     let (sender, events) = mpsc::channel();
     interrupt::watch(sender.clone(), Event::Interrupted)?;
-    let peer = Peer::open(args.bind.as_ref(), &ticket.tracker, args.limits)?;
+    let peer = Peer::open(args.bind.as_ref(), &ticket.trackers, args.limits)?;
     let fetched = fetch(screen, &peer, &ticket, &target, sender, &events);
     if fetched.is_ok() && args.seed {
         screen.hint("serving it to others; Ctrl-C ends that");
@@ -120,7 +120,7 @@ fn fetch(
         "getting {} ({}), tracker at {}",
         show_path(target),
         ByteSize(ticket.size),
-        ticket.tracker
+        ticket.trackers()
     ));
     let clock = Clock::new();
     thread::spawn(move || sender.send(Event::Done(client.download_to(fid, path))));
@@ -179,7 +179,7 @@ fn explain(error: Error, ticket: &Ticket, target: &Path) -> Failure {
             format!(
                 "nobody shares {} ({fid}) any more, says the tracker at {}: ask for it to be shared again",
                 show_path(target),
-                ticket.tracker
+                ticket.trackers()
             ),
         ),
         Error::Storage { source, .. } => Failure::file(target, &source),

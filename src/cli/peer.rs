@@ -27,33 +27,46 @@ pub(super) struct Limits {
 pub(super) struct Peer {
     pub(super) client: Arc<PClient>,
     pub(super) proxy: Proxy,
-    /// The tracker's address that is used.
-    pub(super) tracker: SocketAddr,
+    /// The trackers' addresses that are used.
+    pub(super) trackers: Vec<SocketAddr>,
 }
 
 impl Peer {
-    /// A client of `tracker`, at `bind` or else at an address from which the tracker can be reached.
+    /// A client of `trackers`, at `bind` or else at an address from which they can be reached. Of several trackers, those
+    /// that can't be found or reached from there are left out.
     ///
     /// # Errors
-    /// If the tracker's name or `bind` has no address, or `bind` can't be had or can't reach the tracker.
-    pub(super) fn open(bind: Option<&Address>, tracker: &HostPort, limits: Limits) -> Result<Peer, Failure> {
-        let trackers = resolve(tracker)?;
+    /// If no tracker's name has an address, or `bind` has none, can't be had or can't reach any tracker.
+    pub(super) fn open(
+        bind: Option<&Address>,
+        trackers: &[HostPort],
+        limits: Limits,
+    ) -> Result<Peer, Failure> {
+        let found = find(trackers)?;
+        let all = || found.iter().flatten().copied();
+        let local = |addr: SocketAddr| local_ip(addr.ip());
+        // What reaches another machine reaches this one, too.
+        let first = all().find(|addr| !addr.ip().is_loopback()).unwrap_or(found[0][0]);
         let wanted = match bind {
-            Some(bind) => resolve(&bind.or(local_ip(trackers[0].ip()), 0))?[0],
-            None => SocketAddr::new(local_ip(trackers[0].ip()), 0),
+            Some(bind) => resolve(&bind.or(local(first), 0))?[0],
+            None => SocketAddr::new(local(first), 0),
         };
-        let Some(&tracker) = trackers.iter().find(|addr| addr.is_ipv4() == wanted.is_ipv4()) else {
+        let of_kind = |addr: &&SocketAddr| addr.is_ipv4() == wanted.is_ipv4();
+        let used: Vec<SocketAddr> =
+            found.iter().filter_map(|addrs| addrs.iter().find(of_kind).copied()).collect();
+        if used.is_empty() {
             return Err(Failure::usage(format!(
-                "{} can't reach the tracker at {tracker}: give --bind an address of the same kind (IPv4 or IPv6)",
-                wanted.ip()
+                "{} can't reach the tracker at {}: give --bind an address of the same kind (IPv4 or IPv6)",
+                wanted.ip(),
+                found[0][0]
             )));
-        };
+        }
         let (up, down) = (limits.limit_up.bytes_per_sec(), limits.limit_down.bytes_per_sec());
         let proxy =
             Proxy::bind(wanted, up, down).map_err(|error| Failure::bind(wanted, "--bind", &error.into()))?;
         let config = Config { download_limit: limits.limit_down, ..Config::default() };
-        let client = PClient::with_config(tracker, proxy.clone(), config)?;
-        Ok(Peer { client: Arc::new(client), proxy, tracker })
+        let client = PClient::with_trackers(&used, proxy.clone(), config)?;
+        Ok(Peer { client: Arc::new(client), proxy, trackers: used })
     }
 
     /// Leaves everything and gives the port back.
@@ -61,6 +74,28 @@ impl Peer {
         if let Err(error) = self.client.close() {
             log::warn!("leaving: {error}");
         }
+    }
+}
+
+/// The addresses of each of `trackers` that can be found; at least one of one.
+///
+/// # Errors
+/// If none can be found: what is wrong with the first.
+fn find(trackers: &[HostPort]) -> Result<Vec<Vec<SocketAddr>>, Failure> {
+    let (mut found, mut failures) = (Vec::new(), Vec::new());
+    for tracker in trackers {
+        match resolve(tracker) {
+            Ok(addrs) => found.push(addrs),
+            Err(failure) => failures.push(failure),
+        }
+    }
+    match failures.into_iter().next() {
+        Some(failure) if found.is_empty() => Err(failure),
+        Some(failure) => {
+            log::warn!("{}", failure.message);
+            Ok(found)
+        }
+        None => Ok(found),
     }
 }
 

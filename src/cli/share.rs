@@ -16,7 +16,7 @@ use super::failure::{Code, Failure, show_path};
 use super::peer::{Limits, Peer, local_ip, resolve};
 use super::progress::{Meter, measured, peers};
 use super::screen::Screen;
-use super::ticket::Ticket;
+use super::ticket::{MAX_TRACKERS, Ticket};
 use super::{TRACKER_PORT, interrupt, tracker};
 
 /// How often the line about the swarm is brought up to date.
@@ -36,8 +36,10 @@ pub(super) struct Args {
     bind: Option<Address>,
 
     /// Use the tracker at this address instead of starting one here
+    ///
+    /// May be given up to three times: all stand in the ticket, and one that runs is enough.
     #[arg(long, value_name = "ADDR")]
-    tracker: Option<Address>,
+    tracker: Vec<Address>,
 
     /// How others reach the tracker that is started here
     ///
@@ -65,15 +67,21 @@ pub(super) fn run(args: &Args, screen: &Screen) -> Result<(), Failure> {
     }
     let (sender, events) = mpsc::channel();
     interrupt::watch(sender.clone(), Event::Interrupted)?;
-    let (embedded, tracker_addr) = find_tracker(args, &sender)?;
-    let peer = Peer::open(args.bind.as_ref(), &tracker_addr, args.limits)?;
+    let (embedded, trackers) = find_trackers(args, &sender)?;
+    let peer = Peer::open(args.bind.as_ref(), &trackers, args.limits)?;
     let ended = register(args, screen, &peer, sender, &events).and_then(|registered| {
         let Some(fid) = registered else {
             return Err(Failure::interrupted("interrupted: nothing is shared"));
         };
         let size = peer.client.progress(fid).and_then(|progress| progress.size).unwrap_or(metadata.len());
         let name = FileName::of_path(&args.file).ok();
-        announce(screen, &args.file, &Ticket { fid, size, name, tracker: tracker_addr }, peer.tracker);
+        let ticket = Ticket { fid, size, name, trackers };
+        if !ticket.fits() {
+            return Err(Failure::usage(
+                "--tracker: so many long names don't fit a ticket: give fewer, or IP addresses",
+            ));
+        }
+        announce(screen, &args.file, &ticket, &peer.trackers);
         seed(screen, &peer, fid, &args.file, || wait_for_end(&events))
     });
     peer.close();
@@ -83,21 +91,25 @@ pub(super) fn run(args: &Args, screen: &Screen) -> Result<(), Failure> {
     ended
 }
 
-/// The tracker that was named, or one that is started here; and how others reach it.
-fn find_tracker(
+/// The tracker that is started here, if none was named; and how others reach it, or those that were named.
+fn find_trackers(
     args: &Args,
     events: &mpsc::Sender<Event>,
-) -> Result<(Option<Arc<Tracker>>, HostPort), Failure> {
+) -> Result<(Option<Arc<Tracker>>, Vec<HostPort>), Failure> {
     let can_be_called = |addr: &HostPort, option: &str| match addr.host {
         Host::Ip(ip) if ip.is_unspecified() => Err(Failure::usage(format!(
             "{option}: {ip} means all addresses of a machine, and nobody can call that: give one of them"
         ))),
         _ => Ok(()),
     };
-    if let Some(addr) = &args.tracker {
-        let addr = addr.or(Ipv4Addr::LOCALHOST.into(), TRACKER_PORT);
-        can_be_called(&addr, "--tracker")?;
-        return Ok((None, addr));
+    if args.tracker.len() > MAX_TRACKERS {
+        return Err(Failure::usage(format!("--tracker: a ticket names {MAX_TRACKERS} trackers at most")));
+    }
+    if !args.tracker.is_empty() {
+        let named = args.tracker.iter().map(|addr| addr.or(Ipv4Addr::LOCALHOST.into(), TRACKER_PORT));
+        let named: Vec<HostPort> = named.collect();
+        named.iter().try_for_each(|addr| can_be_called(addr, "--tracker"))?;
+        return Ok((None, named));
     }
     let advertised = args.advertise.as_ref().map(|addr| addr.or(Ipv4Addr::LOCALHOST.into(), TRACKER_PORT));
     let default_ip = match &advertised {
@@ -128,7 +140,7 @@ fn find_tracker(
         Some(addr) => HostPort { port: local.port(), ..addr },
         None => local.into(),
     };
-    Ok((Some(tracker), reached_at))
+    Ok((Some(tracker), vec![reached_at]))
 }
 
 /// A tracker on `ip` and `port`; if none is asked for, on the usual one or, where that is taken, any.
@@ -172,13 +184,13 @@ fn register(
 }
 
 /// Prints the ticket and what to do with it.
-fn announce(screen: &Screen, path: &Path, ticket: &Ticket, tracker: SocketAddr) {
+fn announce(screen: &Screen, path: &Path, ticket: &Ticket, trackers: &[SocketAddr]) {
     let size = ByteSize(ticket.size);
-    screen.hint(format_args!("sharing {} ({size}), tracker at {}", show_path(path), ticket.tracker));
+    screen.hint(format_args!("sharing {} ({size}), tracker at {}", show_path(path), ticket.trackers()));
     screen.hint("ticket:");
     screen.result(ticket);
     screen.hint(format_args!("to get it:\n  swarmcast get {ticket}"));
-    if tracker.ip().is_loopback() {
+    if trackers.iter().all(|tracker| tracker.ip().is_loopback()) {
         screen.hint("only this machine can reach it; to share with others: --bind ADDRESS");
     }
     screen.hint("Ctrl-C ends the sharing");

@@ -1,4 +1,4 @@
-//! A ticket: the one line that says which file it is and which tracker knows who has it.
+//! A ticket: the one line that says which file it is and which trackers know who has it.
 //!
 //! ```text
 //! swarmcast1:  base32 (RFC 4648, lower case, unpadded) of:
@@ -6,6 +6,7 @@
 //!   size      1–8 B   of the content, B; a variable-length integer
 //!   tracker   4 or 6, address, port          7 or 19 B
 //!         or  1, length, host name, port     4 B and the name
+//!   more      0–2 × (2, tracker)             other trackers, as good as the first
 //!   name      all that is left before the checksum: the file's name, UTF-8; may be empty
 //!   crc32     4 B     over all that stands before it
 //! ```
@@ -34,6 +35,10 @@ const MAX_BYTES: usize = (MAX_LEN - MAGIC.len() - VERSION.len() - 1) * 5 / 8;
 const CHECKSUM_LEN: usize = 4;
 /// Marks a tracker that is given by its name, beside the families 4 and 6.
 const BY_NAME: u8 = 1;
+/// Stands before each tracker but the first. No file name begins so.
+const ANOTHER: u8 = 2;
+/// Most trackers of a ticket.
+pub(super) const MAX_TRACKERS: usize = 3;
 /// A file name's ending up to this length is kept when the name is shortened, B with its dot.
 const MAX_ENDING: usize = 12;
 
@@ -45,7 +50,8 @@ pub(super) struct Ticket {
     pub(super) size: u64,
     /// What the file is called there, if that can be a name elsewhere; shortened where it is long.
     pub(super) name: Option<FileName>,
-    pub(super) tracker: HostPort,
+    /// One at least, at most [`MAX_TRACKERS`].
+    pub(super) trackers: Vec<HostPort>,
 }
 
 /// Why a text is not a ticket that can be used.
@@ -78,45 +84,70 @@ impl From<Malformed> for TicketError {
 }
 
 impl Ticket {
+    /// Its trackers, as people read them.
+    pub(super) fn trackers(&self) -> String {
+        let shown: Vec<String> = self.trackers.iter().map(HostPort::to_string).collect();
+        shown.join(" and ")
+    }
+
     /// All but the checksum.
     fn payload(&self) -> Vec<u8> {
         let mut bytes = Vec::with_capacity(MAX_BYTES);
         bytes.bytes(self.fid.as_bytes());
         bytes.varint(self.size);
-        match &self.tracker.host {
-            Host::Ip(ip) => bytes.socket_addr((*ip, self.tracker.port).into()),
-            Host::Name(name) => {
-                bytes.u8(BY_NAME);
-                bytes.u8(name.len() as u8);
-                bytes.bytes(name.as_bytes());
-                bytes.u16(self.tracker.port);
+        for (place, tracker) in self.trackers.iter().enumerate() {
+            if place > 0 {
+                bytes.u8(ANOTHER);
+            }
+            match &tracker.host {
+                Host::Ip(ip) => bytes.socket_addr((*ip, tracker.port).into()),
+                Host::Name(name) => {
+                    bytes.u8(BY_NAME);
+                    bytes.u8(name.len() as u8);
+                    bytes.bytes(name.as_bytes());
+                    bytes.u16(tracker.port);
+                }
             }
         }
         if let Some(name) = &self.name {
-            bytes.bytes(shorten(name.as_str(), MAX_BYTES - CHECKSUM_LEN - bytes.len()).as_bytes());
+            let room = (MAX_BYTES - CHECKSUM_LEN).saturating_sub(bytes.len());
+            bytes.bytes(shorten(name.as_str(), room).as_bytes());
         }
         bytes
+    }
+
+    /// Whether it has at most [`MAX_LEN`] characters: with several trackers that have names, it may have more.
+    pub(super) fn fits(&self) -> bool {
+        self.payload().len() + CHECKSUM_LEN <= MAX_BYTES
     }
 
     fn from_payload(payload: &[u8]) -> Result<Ticket, TicketError> {
         let mut reader = Reader::new(payload);
         let fid = Fid::from_bytes(reader.array()?);
         let size = reader.varint()?;
-        let tracker = match payload.get(payload.len() - reader.len()) {
-            Some(&BY_NAME) => {
-                reader.u8()?;
-                let len = reader.u8()?;
-                let name = str::from_utf8(reader.bytes(len.into())?).map_err(|_| TicketError::Invalid)?;
-                let host = Host::name(name).map_err(|_| TicketError::Invalid)?;
-                HostPort { host, port: reader.u16()? }
+        let next = |reader: &Reader<'_>| payload.get(payload.len() - reader.len()).copied();
+        let mut trackers = Vec::new();
+        loop {
+            trackers.push(match next(&reader) {
+                Some(BY_NAME) => {
+                    reader.u8()?;
+                    let len = reader.u8()?;
+                    let name = str::from_utf8(reader.bytes(len.into())?).map_err(|_| TicketError::Invalid)?;
+                    let host = Host::name(name).map_err(|_| TicketError::Invalid)?;
+                    HostPort { host, port: reader.u16()? }
+                }
+                _ => reader.socket_addr()?.into(),
+            });
+            if next(&reader) != Some(ANOTHER) || trackers.len() == MAX_TRACKERS {
+                break;
             }
-            _ => reader.socket_addr()?.into(),
-        };
+            reader.u8()?;
+        }
         let name = match reader.rest() {
             [] => None,
             name => Some(FileName::from_bytes(name).map_err(|_| TicketError::Invalid)?),
         };
-        Ok(Ticket { fid, size, name, tracker })
+        Ok(Ticket { fid, size, name, trackers })
     }
 }
 
@@ -179,8 +210,13 @@ mod tests {
             fid: Fid::of(b"content"),
             size: 6_219_177,
             name: Some(FileName::new(name).unwrap()),
-            tracker: tracker.or(std::net::Ipv4Addr::LOCALHOST.into(), 10086),
+            trackers: vec![tracker.or(std::net::Ipv4Addr::LOCALHOST.into(), 10086)],
         }
+    }
+
+    fn with_trackers(addrs: &[&str], name: &str) -> Ticket {
+        let trackers = addrs.iter().flat_map(|addr| ticket(addr, name).trackers).collect();
+        Ticket { trackers, ..ticket("127.0.0.1", name) }
     }
 
     /// A ticket with a checksum that matches, whatever it holds.
@@ -194,7 +230,9 @@ mod tests {
         let unnamed = Ticket { name: None, size: 0, ..ticket("10.0.0.1:1", "x") };
         let huge =
             Ticket { size: swarmcast::coding::VARINT_MAX, ..ticket("[2001:db8::1]:65535", "Übung 5.pdf") };
-        for ticket in [ticket("127.0.0.1", "a.bin"), ticket("host-7.example:80", "-r .x"), unnamed, huge] {
+        let several = with_trackers(&["10.0.0.1:1", "host-7.example", "[2001:db8::1]:2"], "a.bin");
+        let plain = [ticket("127.0.0.1", "a.bin"), ticket("host-7.example:80", "-r .x")];
+        for ticket in plain.into_iter().chain([unnamed, huge, several]) {
             let text = ticket.to_string();
             assert_eq!(text.parse(), Ok(ticket.clone()), "{text}");
             assert_eq!(format!("  {}\n", text.to_ascii_uppercase()).parse(), Ok(ticket), "{text}");
@@ -205,13 +243,15 @@ mod tests {
     fn a_ticket_is_one_word_of_at_most_200_characters_whatever_the_names() {
         let long_host = format!("{}:10086", "h".repeat(MAX_NAME));
         let long_name = format!("{}.tar.gz", "ü".repeat(124));
-        for tracker in ["127.0.0.1", "[2001:db8:1111:2222:3333:4444:5555:6666]:65535", &long_host] {
-            let ticket = Ticket { size: u64::MAX >> 2, ..ticket(tracker, &long_name) };
+        let v6 = "[2001:db8:1111:2222:3333:4444:5555:6666]:65535";
+        for trackers in [&["127.0.0.1"][..], &[v6], &[&long_host], &["127.0.0.1", v6, v6]] {
+            let ticket = Ticket { size: u64::MAX >> 2, ..with_trackers(trackers, &long_name) };
+            assert!(ticket.fits());
             let text = ticket.to_string();
             assert!(text.len() <= MAX_LEN && text.len() > MAX_LEN - 6, "{} characters", text.len());
             assert!(text.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b':'), "{text}");
             let read: Ticket = text.parse().unwrap();
-            assert_eq!((read.fid, read.size, read.tracker), (ticket.fid, ticket.size, ticket.tracker));
+            assert_eq!((read.fid, read.size, read.trackers), (ticket.fid, ticket.size, ticket.trackers));
             assert!(long_name.starts_with(read.name.unwrap().as_str().trim_end_matches(".gz")));
         }
     }

@@ -141,11 +141,24 @@ impl PClient {
     /// # Errors
     /// As [`PClient::new`].
     pub fn with_config(tracker: impl ToSocketAddrs, proxy: Proxy, config: Config) -> Result<PClient> {
+        let tracker = resolve(tracker, proxy.local_addr())?;
+        PClient::with_trackers(&[tracker], proxy, config)
+    }
+
+    /// As [`with_config`](PClient::with_config), with several trackers, of which one that answers is enough: this client
+    /// is listed by all, and asks all. At most
+    /// [`Trackers::MAX`](crate::tracker::Trackers::MAX) are used.
+    ///
+    /// # Errors
+    /// As [`PClient::new`]; [`Error::BadAddress`] if there is none.
+    pub fn with_trackers(trackers: &[SocketAddr], proxy: Proxy, config: Config) -> Result<PClient> {
+        if trackers.is_empty() {
+            return Err(Error::BadAddress("no tracker".into()));
+        }
         let local_addr = proxy.local_addr();
-        let tracker = resolve(tracker, local_addr)?;
         let waiting = Arc::new(Mutex::new(Waiting::default()));
         let answers = Answers(Arc::clone(&waiting));
-        let node = Node::new(config, tracker, Rng::from_os());
+        let node = Node::with_trackers(config, trackers, Rng::from_os());
         let driver = Driver::spawn("swarmcast-peer", proxy, node, move |node, _| {
             while let Some(event) = node.poll_event() {
                 answers.0.lock().on_event(event);

@@ -29,7 +29,7 @@ use crate::rand::Rng;
 use crate::rudp::{self, Class, Endpoint, Handle, Oneshot};
 use crate::small::SmallMap;
 use crate::time::{Duration, Instant};
-use crate::tracker::{Announcer, COMPLETE};
+use crate::tracker::{COMPLETE, Trackers};
 use crate::units::Rate;
 use crate::{Error, Fid};
 
@@ -164,7 +164,7 @@ pub struct Node {
     rng: Rng,
     endpoint: Endpoint,
     intake: Intake,
-    announcer: Announcer,
+    trackers: Trackers,
     connections: SmallMap<Handle, Connection>,
     members: SmallMap<Fid, Membership>,
     next_number: u32,
@@ -189,12 +189,20 @@ pub struct Node {
 
 impl Node {
     /// A node that takes part in nothing yet.
-    pub fn new(config: Config, tracker: SocketAddr, mut rng: Rng) -> Node {
+    pub fn new(config: Config, tracker: SocketAddr, rng: Rng) -> Node {
+        Node::with_trackers(config, &[tracker], rng)
+    }
+
+    /// As [`new`](Node::new), with several trackers; one that answers is enough.
+    ///
+    /// # Panics
+    /// If there is none.
+    pub fn with_trackers(config: Config, trackers: &[SocketAddr], mut rng: Rng) -> Node {
         Node {
             id: rng.u64(),
             endpoint: Endpoint::new(config.rudp.clone(), rng.fork()),
             intake: Intake::new(config.download_limit),
-            announcer: Announcer::new(tracker, rng.fork()),
+            trackers: Trackers::new(trackers, &mut rng),
             rng,
             config,
             connections: SmallMap::new(),
@@ -221,7 +229,7 @@ impl Node {
         manifest: Manifest,
         storage: Box<dyn Storage>,
     ) {
-        let (fid, size) = (manifest.fid(), manifest.lengths().size());
+        let (fid, size, announced) = (manifest.fid(), manifest.lengths().size(), name.clone());
         if self.has_left {
             return self.events.push_back(Event::Failed(fid, Error::Closed));
         }
@@ -237,13 +245,13 @@ impl Node {
             let was_wanted = self.withdraw(now, fid);
             self.farewells.remove(&fid);
             let (number, rng) = (self.take_number(), self.rng.fork());
-            let swarm = Swarm::share(number, name.clone(), manifest, storage, rng, now);
+            let swarm = Swarm::share(number, name, manifest, storage, rng, now);
             self.join(now, swarm, Role::Registering);
             if was_wanted {
                 self.events.push_back(Event::Downloaded(fid));
             }
         }
-        self.announcer.announce(now, fid, name, size, COMPLETE, 0);
+        self.trackers.announce(now, fid, announced.as_ref(), size, COMPLETE, 0);
     }
 
     /// Fetches a file. Answered with [`Event::Downloaded`] or [`Event::Failed`]. While it is under way already,
@@ -263,7 +271,7 @@ impl Node {
         let mut swarm = Swarm::fetch(number, fid, make_storage, rng, now);
         swarm.open_account(now, &self.intake);
         self.join(now, swarm, Role::LookingUp);
-        self.announcer.lookup(now, fid);
+        self.trackers.lookup(now, fid);
     }
 
     /// Ends a farewell early, as the file is taken part in again. What was cancelled stays so.
@@ -320,7 +328,7 @@ impl Node {
             let shut = Message::Shut { channel: tag.into() };
             say(&mut self.endpoint, key, &shut);
         }
-        self.announcer.cancel(now, fid);
+        self.trackers.cancel(now, fid);
         let deadline = now + self.config.farewell_timeout;
         self.farewells.insert(fid, Farewell { tag, tracker_knows: false, deadline });
         true
@@ -338,7 +346,7 @@ impl Node {
         }
         self.leaving = Some(now + self.config.farewell_timeout);
         self.has_left = true;
-        self.announcer.leave(now);
+        self.trackers.leave(now);
         self.settle(now);
     }
 
@@ -377,7 +385,7 @@ impl Node {
         loop {
             if let Some(event) = self.endpoint.poll_event() {
                 self.on_rudp_event(now, event);
-            } else if let Some(event) = self.announcer.poll_event() {
+            } else if let Some(event) = self.trackers.poll_event() {
                 self.on_tracker_event(now, event);
             } else if !self.collect_notices(now) {
                 break;
@@ -547,7 +555,7 @@ impl Machine for Node {
     fn handle_datagram(&mut self, now: Instant, from: SocketAddr, datagram: &[u8]) {
         self.intake.on_datagram(datagram.len());
         if let Some(Oneshot { header, body }) = self.endpoint.handle_datagram(now, from, datagram) {
-            self.announcer.handle_oneshot(now, from, header, body);
+            self.trackers.handle_oneshot(now, from, header, body);
         }
         self.settle_farewells(now);
         self.settle(now);
@@ -555,7 +563,7 @@ impl Machine for Node {
 
     fn handle_timeout(&mut self, now: Instant) {
         self.endpoint.handle_timeout(now);
-        self.announcer.handle_timeout(now);
+        self.trackers.handle_timeout(now);
         self.members.values_mut().for_each(|member| {
             if member.swarm.poll_timeout().is_some_and(|(due, _)| due <= now) {
                 member.swarm.handle_timeout(now);
@@ -566,7 +574,7 @@ impl Machine for Node {
     }
 
     fn poll_transmit(&mut self, now: Instant, buf: &mut Vec<u8>) -> Option<SocketAddr> {
-        if let Some(to) = self.announcer.poll_transmit(now, buf) {
+        if let Some(to) = self.trackers.poll_transmit(now, buf) {
             return Some(to);
         }
         loop {
@@ -590,7 +598,7 @@ impl Machine for Node {
                 next = Some(other);
             }
         };
-        note(self.announcer.poll_timeout());
+        note(self.trackers.poll_timeout());
         note(self.next_deadline().map(|due| (due, "a call's deadline")));
         self.members.values().for_each(|member| note(member.swarm.poll_timeout()));
         next

@@ -15,6 +15,7 @@
 //! | [`server`] | the tracker as a [`Machine`](crate::machine::Machine) |
 //! | `agenda` | a client's questions and their repeats |
 //! | [`announcer`] | the client's side, a part of a peer's machine |
+//! | [`trackers`] | several of those, for a peer that knows several trackers |
 //! | [`Tracker`] | the blocking surface: the server on a real socket |
 //!
 //! # The exchange
@@ -83,12 +84,14 @@ pub mod protocol;
 pub mod registry;
 pub mod server;
 mod service;
+pub mod trackers;
 
 pub use announcer::{Announcer, Event};
 pub use protocol::{COMPLETE, FoundFile, Holder, Refusal};
 pub use registry::Limits;
 pub use server::{Counters, Server};
 pub use service::Tracker;
+pub use trackers::Trackers;
 
 #[cfg(test)]
 mod tests;

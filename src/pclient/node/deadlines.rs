@@ -35,17 +35,17 @@ impl Node {
                 // What is left to do is the disk's, and that takes the time it takes.
                 Role::Downloading if member.swarm.is_complete() => {}
                 Role::Registering | Role::LookingUp if member.began + self.config.tracker_timeout <= now => {
-                    failures.push((fid, self.announcer.tracker(), None));
+                    failures.push((fid, self.trackers.silent(), None));
                 }
                 Role::Downloading if member.swarm.last_progress() + self.config.stall_timeout <= now => {
-                    failures.push((fid, self.announcer.tracker(), Some(member.book.len())));
+                    failures.push((fid, self.trackers.silent(), Some(member.book.len())));
                 }
                 Role::Downloading
                     if member.swarm.peers().len() < self.config.dials()
                         && member.asked_around + LOOK_AROUND <= now =>
                 {
                     member.asked_around = now;
-                    self.announcer.request_holders(now, fid);
+                    self.trackers.request_holders(now, fid);
                 }
                 Role::Registering | Role::LookingUp | Role::Downloading | Role::Sharing => {}
             }

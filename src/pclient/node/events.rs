@@ -215,7 +215,7 @@ impl Node {
                 }
                 if member.role == Role::LookingUp {
                     member.role = Role::Downloading;
-                    self.announcer.announce(now, fid, None, 0, 0, WANT);
+                    self.trackers.announce(now, fid, None, 0, 0, WANT);
                 }
             }
             tracker::Event::Unknown { fid } => {
@@ -274,7 +274,7 @@ impl Node {
                 if let Some(member) = self.members.get_mut(&fid) {
                     member.role = Role::Sharing;
                     member.swarm.close_account(now, &self.intake);
-                    self.announcer.announce(now, fid, None, member.swarm.size().unwrap_or(0), COMPLETE, 0);
+                    self.trackers.announce(now, fid, None, member.swarm.size().unwrap_or(0), COMPLETE, 0);
                 }
                 self.events.push_back(Event::Downloaded(fid));
             }
