@@ -11,6 +11,7 @@ mod held_back;
 mod lab;
 mod movers;
 mod noisy;
+mod outage;
 mod scenarios;
 mod speed;
 mod transport;
