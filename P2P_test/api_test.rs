@@ -14,3 +14,5 @@ mod files;
 mod hostile;
 #[path = "api/leaving.rs"]
 mod leaving;
+#[path = "api/moments.rs"]
+mod moments;

@@ -2,6 +2,9 @@
 //!
 //! Nothing of the library is called but its random numbers, which make the files.
 
+#[path = "cli/hostile.rs"]
+mod hostile;
+
 use std::collections::BTreeMap;
 use std::fs;
 use std::io::{BufRead as _, BufReader, Read};
