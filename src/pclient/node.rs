@@ -338,6 +338,8 @@ impl Node {
         }
         self.leaving = Some(now + self.config.farewell_timeout);
         self.has_left = true;
+        // Who dials now would be left alone with its connection.
+        self.endpoint.refuse_strangers();
         self.announcer.leave(now);
         self.settle(now);
     }
