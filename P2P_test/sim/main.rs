@@ -2,9 +2,10 @@
 //!
 //! Simulated time is exact, whatever the machine is busy with; a failing seed prints the command that replays it.
 
+mod chaos;
 mod churn;
+mod crowds;
 mod exchange;
-mod faults;
 mod files;
 mod held_back;
 mod lab;
