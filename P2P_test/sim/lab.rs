@@ -14,6 +14,7 @@ use swarmcast::time::{Duration, Instant};
 use swarmcast::tracker::{Limits, Server};
 use swarmcast::units::Rate;
 
+use crate::chaos::witness::Witness;
 use crate::exchange::Liar;
 
 /// Who takes part in a world.
@@ -26,14 +27,46 @@ pub(crate) enum Actor {
 /// A node, and what it told its owner.
 pub(crate) struct Peer {
     pub(crate) node: Node,
+    /// With the world's time.
     pub(crate) events: Vec<(Instant, Event)>,
+    clock: Clock,
+    witness: Option<Witness>,
 }
 
 impl Peer {
     fn collect(&mut self, now: Instant) {
         while let Some(event) = self.node.poll_event() {
+            self.witness.iter_mut().for_each(|witness| witness.on_event(&event));
             self.events.push((now, event));
         }
+    }
+}
+
+/// What a machine's clock shows, beside the world's.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Clock {
+    pub(crate) ahead: Duration,
+    /// How much faster it runs, ppm.
+    pub(crate) drift_ppm: i32,
+}
+
+const MILLION: i128 = 1_000_000;
+
+impl Clock {
+    /// What it shows at `now`.
+    fn local(self, now: Instant) -> Instant {
+        let drifted = i128::from(now.as_nanos()) * (MILLION + i128::from(self.drift_ppm)) / MILLION;
+        Instant::from_nanos(drifted as u64) + self.ahead
+    }
+
+    /// When it first shows `local`.
+    fn world(self, local: Instant) -> Instant {
+        let drifted = i128::from(local.since(Instant::ORIGIN + self.ahead).as_nanos() as u64);
+        let mut nanos = (drifted * MILLION / (MILLION + i128::from(self.drift_ppm))) as u64;
+        while self.local(Instant::from_nanos(nanos)) < local {
+            nanos += 1;
+        }
+        Instant::from_nanos(nanos)
     }
 }
 
@@ -43,7 +76,7 @@ impl Machine for Actor {
             Actor::Tracker(server) => server.handle_datagram(now, from, datagram),
             Actor::Liar(liar) => liar.handle_datagram(now, from, datagram),
             Actor::Peer(peer) => {
-                peer.node.handle_datagram(now, from, datagram);
+                peer.node.handle_datagram(peer.clock.local(now), from, datagram);
                 peer.collect(now);
             }
         }
@@ -54,7 +87,7 @@ impl Machine for Actor {
             Actor::Tracker(server) => server.handle_timeout(now),
             Actor::Liar(liar) => liar.handle_timeout(now),
             Actor::Peer(peer) => {
-                peer.node.handle_timeout(now);
+                peer.node.handle_timeout(peer.clock.local(now));
                 peer.collect(now);
             }
         }
@@ -65,7 +98,10 @@ impl Machine for Actor {
             Actor::Tracker(server) => server.poll_transmit(now, buf),
             Actor::Liar(liar) => liar.poll_transmit(now, buf),
             Actor::Peer(peer) => {
-                let to = peer.node.poll_transmit(now, buf);
+                let to = peer.node.poll_transmit(peer.clock.local(now), buf);
+                if let Some(witness) = peer.witness.as_mut().filter(|_| to.is_some()) {
+                    witness.on_transmit(buf);
+                }
                 peer.collect(now);
                 to
             }
@@ -76,7 +112,9 @@ impl Machine for Actor {
         match self {
             Actor::Tracker(server) => server.poll_timeout(),
             Actor::Liar(liar) => liar.poll_timeout(),
-            Actor::Peer(peer) => peer.node.poll_timeout(),
+            Actor::Peer(peer) => {
+                peer.node.poll_timeout().map(|(deadline, reason)| (peer.clock.world(deadline), reason))
+            }
         }
     }
 
@@ -87,7 +125,7 @@ impl Machine for Actor {
             let outcome = job();
             Box::new(move |actor, now| {
                 if let Actor::Peer(peer) = actor {
-                    outcome(&mut peer.node, now);
+                    outcome(&mut peer.node, peer.clock.local(now));
                     peer.collect(now);
                 }
             })
@@ -149,16 +187,31 @@ impl Lab {
 
     fn new_peer(&mut self) -> Box<Peer> {
         let node = Node::new(self.config.clone(), self.tracker, self.world.fork_rng());
-        Box::new(Peer { node, events: Vec::new() })
+        Box::new(Peer { node, events: Vec::new(), clock: Clock::default(), witness: None })
     }
 
-    /// Crashes a peer and starts it again without a memory.
+    /// Starts a peer anew, without a memory: in the place of the one that crashed, or crashes now.
     pub(crate) fn restart(&mut self, id: NodeId) {
-        if self.world.is_alive(id) {
-            self.world.crash(id);
-        }
-        let peer = self.new_peer();
+        let mut peer = self.new_peer();
+        let before = self.peer(id);
+        peer.clock = before.clock;
+        peer.witness = before.witness.as_ref().map(|_| Witness::new(Arc::clone(&self.content)));
         self.world.restart(id, Actor::Peer(peer));
+    }
+
+    /// The same with the tracker.
+    pub(crate) fn restart_tracker(&mut self) {
+        let server = Server::new(self.world.fork_rng(), Rate::new(TRACKER_RATE), Limits::default());
+        self.world.restart(self.tracker_id(), Actor::Tracker(Box::new(server)));
+    }
+
+    /// Has a peer that has done nothing yet go by another clock, and all that it sends looked at.
+    pub(crate) fn observe(&mut self, id: NodeId, clock: Clock) {
+        let witness = Witness::new(Arc::clone(&self.content));
+        self.world.with_node(id, |actor, _| {
+            let Actor::Peer(peer) = actor else { panic!("not a peer") };
+            (peer.clock, peer.witness) = (clock, Some(witness));
+        });
     }
 
     /// Has a peer share the file.
@@ -168,6 +221,7 @@ impl Lab {
             let storage = MemoryStorage::from(content.to_vec());
             node.share(now, None, Manifest::of(&content), Box::new(storage));
         });
+        self.on_begin(id);
     }
 
     /// Has a peer fetch the file.
@@ -180,13 +234,22 @@ impl Lab {
             };
             node.fetch(now, fid, Box::new(make));
         });
+        self.on_begin(id);
+    }
+
+    fn on_begin(&mut self, id: NodeId) {
+        self.world.with_node(id, |actor, _| {
+            if let Actor::Peer(peer) = actor {
+                peer.witness.iter_mut().for_each(Witness::on_begin);
+            }
+        });
     }
 
     /// Gives a command to a peer.
     pub(crate) fn with<R>(&mut self, id: NodeId, command: impl FnOnce(&mut Node, Instant) -> R) -> R {
         self.world.with_node(id, |actor, now| {
             let Actor::Peer(peer) = actor else { panic!("not a peer") };
-            let result = command(&mut peer.node, now);
+            let result = command(&mut peer.node, peer.clock.local(now));
             peer.collect(now);
             result
         })
@@ -233,9 +296,9 @@ impl Lab {
         assert!(held == *self.content, "node {} holds other bytes; {}", id.index(), self.replay());
     }
 
-    /// What to type to see this run again.
+    /// Which world this is.
     pub(crate) fn replay(&self) -> String {
-        format!("replay with SEED={} cargo test --test sim -- --nocapture one_seed", self.seed)
+        format!("the world's seed is {}", self.seed)
     }
 
     /// Of each peer: when it was done, what it sent and received, and what arrived twice.

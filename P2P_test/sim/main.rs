@@ -2,10 +2,11 @@
 //!
 //! Simulated time is exact, whatever the machine is busy with; a failing seed prints the command that replays it.
 
+mod chaos;
 mod churn;
+mod crowds;
 mod disk;
 mod exchange;
-mod faults;
 mod files;
 mod held_back;
 mod lab;

@@ -32,8 +32,6 @@ const CREDIT_PAUSE: Duration = Duration::from_millis(300);
 const MAX_CREDIT_PAUSE: Duration = Duration::from_secs(5);
 /// After this many refusals in a row it is asked for particular pieces.
 const MAX_REFUSALS: u32 = 4;
-/// A source that delivered nothing for this long is asked anew: something was lost that can't have been.
-const STALL: Duration = Duration::from_secs(10);
 /// Most that may be under way or wait to be stored, B; but each source may always have the least number of pieces.
 const MAX_UNDER_WAY: u64 = 24 << 20;
 /// Room for so many pieces is kept for the next ones.
@@ -630,14 +628,16 @@ impl Download {
         })
     }
 
-    /// Gives up all requests to a source that has been silent for so long that something must have gone wrong.
-    pub fn unstall(&mut self, now: Instant, peers: &mut Peers, key: Handle) -> Vec<Ask> {
-        let source = &mut peers.get_mut(&key).expect("only peers stall").source;
-        if source.requests().is_empty() || now.since(source.active) < STALL {
+    /// Gives up all requests to a source that has been silent for so long that something must have gone wrong. When somebody
+    /// last announced anything, `spread` tells: as long as that goes on, a source that others get it from needn't hurry.
+    pub fn unstall(&mut self, now: Instant, peers: &mut Peers, key: Handle, spread: Instant) -> Vec<Ask> {
+        let peer = peers.get_mut(&key).expect("only peers stall");
+        let spread = if peer.began_complete { spread } else { Instant::ORIGIN };
+        let source = &mut peer.source;
+        let requests = source.take_stalled(now, spread);
+        if requests.is_empty() {
             return Vec::new();
         }
-        let requests = source.take_all();
-        source.active = now;
         // What it was to choose by itself may be asked of others now.
         source.refusals = MAX_REFUSALS;
         requests.iter().for_each(|request| self.release(request));

@@ -84,6 +84,9 @@ const WANT: u8 = 30;
 /// While a download has too few peers, the tracker is asked again this often.
 const LOOK_AROUND: Duration = Duration::from_secs(3);
 
+/// Who was told that a file is open, and has said nothing since, has not understood it.
+const OPEN_TIMEOUT: Duration = Duration::from_secs(5);
+
 /// Most messages, and their longest, that are kept on a connection until their channel is opened.
 const MAX_EARLY: usize = 64;
 const MAX_EARLY_LEN: usize = 16 << 10;
@@ -346,6 +349,8 @@ impl Node {
         }
         self.leaving = Some(now + self.config.farewell_timeout);
         self.has_left = true;
+        // Who dials now would be left alone with its connection.
+        self.endpoint.refuse_strangers();
         self.trackers.leave(now);
         self.settle(now);
     }
@@ -442,6 +447,12 @@ impl Node {
                     // Connected for another file: open this one too. What isn't established yet will do so itself.
                     if connection.established && connection.opened.insert(member.swarm.fid()) {
                         say(&mut self.endpoint, key, &member.swarm.open_message());
+                    } else if connection.established
+                        && !member.swarm.peers().contains_key(&key)
+                        && connection.heard + OPEN_TIMEOUT <= now
+                    {
+                        // An open is answered: this one, or its answer, was damaged on the way. Begin anew.
+                        self.endpoint.close(key, 0);
                     }
                     continue;
                 }

@@ -14,6 +14,10 @@ const SILENCE: RangeInclusive<Duration> = Duration::from_millis(250)..=Duration:
 const MAX_WAIT: Duration = Duration::from_millis(500);
 /// One that has never delivered, after this long.
 const NEW_SILENCE: Duration = Duration::from_secs(1);
+/// A source that delivered nothing for this long is asked anew: something was lost that can't have been.
+pub(super) const STALL: Duration = Duration::from_secs(10);
+/// But where that has not helped, not before this.
+const MAX_STALL: Duration = Duration::from_secs(160);
 /// Most announcements that are kept while the manifest is still missing.
 const MAX_EARLY_HAVES: usize = 100_000;
 
@@ -140,6 +144,8 @@ pub struct Source {
     pub meter: RateMeter,
     /// When it last delivered, or when it was first asked after nothing was under way.
     pub active: Instant,
+    /// After how long a silence it is asked anew.
+    patience: Duration,
     /// Whether part of a message of its has arrived: most likely a block.
     pub is_delivering: bool,
     /// How long it took from one delivery to the next of late, at most; zero before the first.
@@ -159,6 +165,7 @@ impl Source {
             next_id: 0,
             meter: RateMeter::new(now),
             active: now,
+            patience: STALL,
             is_delivering: false,
             pause: Duration::ZERO,
             refusals: 0,
@@ -185,6 +192,7 @@ impl Source {
     pub fn on_delivered(&mut self, now: Instant, bytes: u64) {
         self.meter.add(now, bytes);
         self.pause = now.since(self.active).max(self.pause * 7 / 8);
+        self.patience = STALL.max(self.patience * 15 / 16);
         self.active = now;
     }
 
@@ -192,6 +200,18 @@ impl Source {
     pub fn is_silent(&self, now: Instant) -> bool {
         let usual = if self.pause.is_zero() { NEW_SILENCE } else { self.pause * 2 };
         now.since(self.active) >= usual.clamp(*SILENCE.start(), *SILENCE.end())
+    }
+
+    /// Takes all requests out if it has delivered nothing for so long that something must have gone wrong, though what it
+    /// gives has `spread` as lately as that. Next time it has twice as long: if all it did was to serve many others first, asking
+    /// anew has put off our turn once more.
+    pub fn take_stalled(&mut self, now: Instant, spread: Instant) -> VecDeque<Request> {
+        if self.requests.is_empty() || now.since(self.active.max(spread)) < self.patience {
+            return VecDeque::new();
+        }
+        self.active = now;
+        self.patience = (self.patience * 2).min(MAX_STALL);
+        self.take_all()
     }
 
     /// Whether what was asked of it first most likely still waits for its turn there.

@@ -105,6 +105,8 @@ pub struct Swarm {
     tick: Option<Instant>,
     haves: HaveSchedule,
     last_progress: Instant,
+    /// When a peer last announced something.
+    last_spread: Instant,
     /// Where the time of a download goes; `None` for a source.
     ledger: Option<Ledger>,
     /// Whether all that had to be written has been, for good.
@@ -159,6 +161,7 @@ impl Swarm {
             tick: None,
             haves: HaveSchedule::new(now),
             last_progress: now,
+            last_spread: now,
             ledger: None,
             is_finished: false,
             outbox: Vec::new(),
@@ -476,6 +479,7 @@ impl Swarm {
             let Some(peer) = self.peers.get_mut(&key) else { return };
             let Announced::Known(known) = &mut peer.pieces else { return };
             if known.set(piece) {
+                self.last_spread = now;
                 peer.haves.retain(|&have| have != piece);
                 content.availability.count(peer, piece);
                 content.upload.on_announced(&mut self.peers, key, piece);
@@ -494,7 +498,7 @@ impl Swarm {
             let keys: Vec<Handle> = self.peers.keys().copied().collect();
             for key in keys {
                 if let Some(download) = &mut self.download {
-                    let asks = download.unstall(now, &mut self.peers, key);
+                    let asks = download.unstall(now, &mut self.peers, key, self.last_spread);
                     self.send_asks(asks.into_iter().map(|ask| (key, ask)));
                 }
             }

@@ -7,7 +7,8 @@
 //! - `poll_…`: [`poll_transmit`](Endpoint::poll_transmit), [`poll_timeout`](Endpoint::poll_timeout),
 //!   [`poll_event`](Endpoint::poll_event)
 //! - commands: [`connect`](Endpoint::connect), [`send`](Endpoint::send), [`abandon`](Endpoint::abandon),
-//!   [`set_keep_alive`](Endpoint::set_keep_alive), [`close`](Endpoint::close)
+//!   [`set_keep_alive`](Endpoint::set_keep_alive), [`close`](Endpoint::close),
+//!   [`refuse_strangers`](Endpoint::refuse_strangers)
 
 use std::collections::{HashMap, VecDeque};
 use std::net::{IpAddr, SocketAddr};
@@ -124,6 +125,7 @@ pub struct Endpoint {
     /// Connections to which something has happened that `wants_bulk` depends on.
     stirred: SmallSet<u64>,
     stateless: Stateless,
+    refuses_strangers: bool,
     events: VecDeque<Event>,
     dropped: Dropped,
 }
@@ -143,6 +145,7 @@ impl Endpoint {
             deadlines: Deadlines::default(),
             stirred: SmallSet::default(),
             stateless: Stateless::new(),
+            refuses_strangers: false,
             events: VecDeque::new(),
             dropped: Dropped::default(),
         }
@@ -228,6 +231,11 @@ impl Endpoint {
         }
     }
 
+    /// Lets nobody in any more: who asks is told that there is nothing here for it, and goes elsewhere at once.
+    pub fn refuse_strangers(&mut self) {
+        self.refuses_strangers = true;
+    }
+
     /// What a connection can tell about itself.
     pub fn stats(&self, now: Instant, handle: Handle) -> Option<Stats> {
         Some(self.connections.get(&handle.0)?.stats(now))
@@ -268,6 +276,9 @@ impl Endpoint {
         let known = named.filter(|key| self.connections.get(key).is_some_and(|c| c.remote() == from));
         match (known, named, header.kind) {
             (Some(key), _, kind) => self.handle_known(now, key, kind, header.number, body),
+            (None, None, Kind::Hello) if self.refuses_strangers => {
+                self.handle_stray(now, from, header, datagram.len());
+            }
             (None, _, Kind::Hello) => self.handle_stranger(now, from, header, body),
             (None, Some(key), Kind::Data) => {
                 self.handle_elsewhere(now, key, from, header.number, body, datagram.len());
@@ -411,7 +422,7 @@ impl Endpoint {
         there < self.config.max_connections_per_ip
     }
 
-    /// Data of a connection that isn't known: this side was restarted, or gave it up. Telling the other side saves it
+    /// Word of a connection that isn't known: this side was restarted, or gave it up. Telling the other side saves it
     /// a time-out; never with more bytes than came in.
     fn handle_stray(&mut self, now: Instant, from: SocketAddr, header: Header, len: usize) {
         self.dropped.stray += 1;

@@ -1,6 +1,7 @@
 //! A receiver and its sources, as a dialogue: this peer has that, so this is asked of whom.
 
 use super::*;
+use crate::pclient::peer::STALL;
 
 const PIECE: u64 = 4_096;
 
@@ -49,6 +50,10 @@ impl Table {
 
     fn fill(&mut self, key: Handle) -> Vec<Ask> {
         self.download.fill(self.now, &mut self.peers, &self.availability, key, &mut self.rng)
+    }
+
+    fn unstall(&mut self, key: Handle, spread: Instant) -> Vec<Ask> {
+        self.download.unstall(self.now, &mut self.peers, key, spread)
     }
 
     fn arrives(&mut self, from: Handle, id: u64, piece: u64) -> Arrival {
@@ -220,9 +225,24 @@ fn a_source_that_stalls_is_asked_anew() {
     let relay = table.relay(1, &[0, 1]);
     assert_eq!(pieces(&table.fill(relay)), [0, 1]);
     table.now += STALL - Duration::from_millis(1);
-    assert_eq!(table.download.unstall(table.now, &mut table.peers, relay), []);
+    assert_eq!(table.unstall(relay, Instant::ORIGIN), []);
     table.now += Duration::from_millis(1);
-    let cancels = table.download.unstall(table.now, &mut table.peers, relay);
-    assert_eq!(cancels, [Ask::Cancel { id: 0 }, Ask::Cancel { id: 1 }]);
+    assert_eq!(table.unstall(relay, Instant::ORIGIN), [Ask::Cancel { id: 0 }, Ask::Cancel { id: 1 }]);
     assert_eq!(pieces(&table.fill(relay)), [0, 1]);
+    table.now += STALL;
+    assert_eq!(table.unstall(relay, Instant::ORIGIN), [], "asking anew may have put off our turn");
+    table.now += STALL;
+    assert_eq!(table.unstall(relay, Instant::ORIGIN).len(), 2);
+}
+
+#[test]
+fn a_source_that_serves_others_meanwhile_has_not_stalled() {
+    let mut table = Table::new(2);
+    let origin = table.origin(1);
+    table.fill(origin);
+    table.now += 3 * STALL;
+    let spread = table.now - Duration::from_secs(1);
+    assert_eq!(table.unstall(origin, spread), []);
+    table.now = spread + STALL;
+    assert_eq!(table.unstall(origin, spread).len(), 2);
 }

@@ -1,0 +1,35 @@
+//! Many peers where one is slow: a source that serves many, or a receiver that many serve.
+
+use swarmcast::simulate::{Report, Scenario, run};
+
+/// A source with an uplink of `up` B/s, `count` receivers of 200 kB/s, and one more with a downlink of `down` B/s.
+fn crowd(size: u64, up: u64, count: u64, down: u64) -> Report {
+    let nodes = format!(
+        "[[nodes]]\nrole = \"source\"\nup = {up}\ndown = \"200k\"\n\
+         [[nodes]]\nrole = \"receiver\"\ncount = {count}\nup = \"200k\"\ndown = \"200k\"\n\
+         [[nodes]]\nrole = \"receiver\"\nup = \"200k\"\ndown = {down}\n"
+    );
+    let scenario = Scenario::parse(&format!("size = {size}\ntracker = \"10k\"\ngive_up = \"20m\"\n{nodes}"));
+    run(&scenario.expect("it is well formed"))
+}
+
+#[test]
+fn a_slow_source_serves_many_in_turn() {
+    for count in [8, 14, 25] {
+        let report = crowd(94_000, 5_600, count, 200_000);
+        println!("{count} receivers: last ÷ D {:?}, the source sent {}", report.ratio(), report.source_copies);
+        assert_eq!(report.undone(), 0);
+        assert!(report.ratio().expect("all are done") < 2.0);
+    }
+}
+
+#[test]
+fn a_slow_receiver_among_many_fast_ones_gets_it_too() {
+    for count in [8, 18, 30] {
+        let report = crowd(160_000, 200_000, count, 5_000);
+        let slow = report.receivers.last().expect("there is one");
+        println!("{count} others: last ÷ D {:?}, received {:.2} F", report.ratio(), slow.received);
+        assert_eq!(report.undone(), 0);
+        assert!(report.ratio().expect("all are done") < 2.0);
+    }
+}
