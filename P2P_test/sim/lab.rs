@@ -21,6 +21,8 @@ pub(crate) enum Actor {
     Tracker(Box<Server>),
     Peer(Box<Peer>),
     Liar(Box<Liar>),
+    /// Who means harm, in whatever way.
+    Hostile(Box<dyn Machine>),
 }
 
 /// A node, and what it told its owner.
@@ -42,6 +44,7 @@ impl Machine for Actor {
         match self {
             Actor::Tracker(server) => server.handle_datagram(now, from, datagram),
             Actor::Liar(liar) => liar.handle_datagram(now, from, datagram),
+            Actor::Hostile(hostile) => hostile.handle_datagram(now, from, datagram),
             Actor::Peer(peer) => {
                 peer.node.handle_datagram(now, from, datagram);
                 peer.collect(now);
@@ -53,6 +56,7 @@ impl Machine for Actor {
         match self {
             Actor::Tracker(server) => server.handle_timeout(now),
             Actor::Liar(liar) => liar.handle_timeout(now),
+            Actor::Hostile(hostile) => hostile.handle_timeout(now),
             Actor::Peer(peer) => {
                 peer.node.handle_timeout(now);
                 peer.collect(now);
@@ -64,6 +68,7 @@ impl Machine for Actor {
         match self {
             Actor::Tracker(server) => server.poll_transmit(now, buf),
             Actor::Liar(liar) => liar.poll_transmit(now, buf),
+            Actor::Hostile(hostile) => hostile.poll_transmit(now, buf),
             Actor::Peer(peer) => {
                 let to = peer.node.poll_transmit(now, buf);
                 peer.collect(now);
@@ -76,6 +81,7 @@ impl Machine for Actor {
         match self {
             Actor::Tracker(server) => server.poll_timeout(),
             Actor::Liar(liar) => liar.poll_timeout(),
+            Actor::Hostile(hostile) => hostile.poll_timeout(),
             Actor::Peer(peer) => peer.node.poll_timeout(),
         }
     }

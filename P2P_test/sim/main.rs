@@ -7,6 +7,7 @@ mod exchange;
 mod faults;
 mod files;
 mod held_back;
+mod hostile;
 mod lab;
 mod movers;
 mod noisy;

@@ -7,6 +7,7 @@
 //! as many requests as its count says, or is free.
 
 use std::collections::BTreeSet;
+use std::net::SocketAddr;
 
 use super::availability::Availability;
 use super::message::BLOCK_LEN;
@@ -84,10 +85,10 @@ pub enum Arrival {
         piece: PieceIndex,
         /// Its content.
         data: Vec<u8>,
-        /// Who sent blocks of it.
-        givers: Vec<Handle>,
+        /// Who sent each of its blocks.
+        givers: Vec<SocketAddr>,
     },
-    /// It can't be part of the file.
+    /// It can't be part of the file, or is more than was ever asked for.
     Nonsense,
 }
 
@@ -96,7 +97,8 @@ struct Partial {
     /// Empty before the first block has come: most of what is asked for waits for a turn far away.
     data: Vec<u8>,
     blocks: Vec<Block>,
-    givers: Vec<Handle>,
+    /// Who sent those that have arrived: the address, as the connection may be gone before the piece is verified.
+    givers: Vec<Option<SocketAddr>>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -120,6 +122,8 @@ pub struct Download {
     open: BTreeSet<PieceIndex>,
     /// Pieces that are whole and being verified and stored.
     storing: BTreeSet<PieceIndex>,
+    /// Pieces that several have spoiled: one peer alone has to give all of it, so that it answers for it.
+    alone: BTreeSet<PieceIndex>,
     /// Room for pieces to come.
     spare: Vec<Vec<u8>>,
     untouched: Bitfield,
@@ -143,6 +147,7 @@ impl Download {
             begun: Bitfield::new(&lengths),
             open: BTreeSet::new(),
             storing: BTreeSet::new(),
+            alone: BTreeSet::new(),
             spare: Vec::new(),
             untouched,
             origins: Vec::new(),
@@ -170,9 +175,8 @@ impl Download {
     }
 
     /// Frees what a peer that leaves was asked for.
-    pub fn remove_peer(&mut self, peers: &Peers, key: Handle, mut leaving: Peer) {
+    pub fn remove_peer(&mut self, peers: &Peers, mut leaving: Peer) {
         leaving.source.take_all().iter().for_each(|request| self.release(request));
-        self.partial.values_mut().for_each(|partial| partial.givers.retain(|&giver| giver != key));
         self.refresh_origins(peers);
     }
 
@@ -317,7 +321,8 @@ impl Download {
     fn pick(&self, peers: &Peers, availability: &Availability, key: Handle, rng: &mut Rng) -> Option<Target> {
         let peer = &peers[&key];
         let Announced::Known(offered) = &peer.pieces else { return None };
-        if let Some(&piece) = self.open.iter().find(|piece| offered.get(**piece)) {
+        let is_open_to_it = |piece: &&PieceIndex| offered.get(**piece) && !self.alone.contains(piece);
+        if let Some(&piece) = self.open.iter().find(is_open_to_it) {
             let blocks = &self.partial[&piece].blocks;
             let first =
                 blocks.iter().position(|&block| block == FREE).expect("an open piece has free blocks");
@@ -384,16 +389,24 @@ impl Download {
         target.blocks.clone().map(|block| u64::from(block_len(&lengths, target.piece, block))).sum()
     }
 
-    /// Takes a request's blocks back. A piece of which nothing has arrived nor is under way is untouched again.
+    /// Takes a request's blocks back.
     fn release(&mut self, request: &Request) {
-        let Some(target) = &request.target else { return };
+        if let Some(target) = &request.target {
+            self.release_blocks(target);
+        }
+    }
+
+    /// Takes blocks back. A piece of which nothing has arrived nor is under way is untouched again, and so is one that needs a single
+    /// giver when nothing of it is under way.
+    fn release_blocks(&mut self, target: &Target) {
         let Some(partial) = self.partial.get_mut(&target.piece) else { return };
         for block in &mut partial.blocks[target.blocks.start as usize..target.blocks.end as usize] {
             if let Block::Asked(requests) = block {
                 *requests = requests.saturating_sub(1);
             }
         }
-        if partial.blocks.iter().all(|&block| block == FREE) {
+        let may_keep = !self.alone.contains(&target.piece);
+        if partial.blocks.iter().all(|&block| block == FREE || (block == Block::Arrived && !may_keep)) {
             self.partial.remove(&target.piece);
             self.begun.clear(target.piece);
             self.untouched.set(target.piece);
@@ -426,7 +439,12 @@ impl Download {
         {
             return Arrival::Nonsense;
         }
-        let was_asked = self.settle_request(now, peers, key, id, piece, block, data.len() as u64);
+        let source = &mut peers.get_mut(&key).expect("only peers send").source;
+        if !source.on_delivered(now, data.len() as u64) {
+            return Arrival::Nonsense;
+        }
+        let giver = peers[&key].remote;
+        let was_asked = self.settle_request(peers, key, id, piece, block, data.len() as u64);
         // Of a piece that is had, or that was given up meanwhile; or nobody asked for it, and it may be anything.
         let Some(partial) = self.partial.get_mut(&piece).filter(|_| was_asked) else {
             self.duplicate_bytes += data.len() as u64;
@@ -434,6 +452,11 @@ impl Download {
         };
         if partial.blocks[block as usize] == Block::Arrived {
             self.duplicate_bytes += data.len() as u64;
+            return Arrival::Duplicate;
+        }
+        if self.alone.contains(&piece) && partial.givers.iter().flatten().any(|&other| other != giver) {
+            self.duplicate_bytes += data.len() as u64;
+            self.release_blocks(&Target { piece, blocks: block..block + 1 });
             return Arrival::Duplicate;
         }
         let was_free = partial.blocks[block as usize] == FREE;
@@ -445,9 +468,7 @@ impl Download {
         }
         let offset = block as usize * BLOCK_LEN as usize;
         partial.data[offset..offset + data.len()].copy_from_slice(data);
-        if !partial.givers.contains(&key) {
-            partial.givers.push(key);
-        }
+        partial.givers[block as usize] = Some(giver);
         let is_whole = partial.blocks.iter().all(|&block| block == Block::Arrived);
         if was_free {
             self.note_free_blocks(piece);
@@ -458,14 +479,12 @@ impl Download {
         let partial = self.partial.remove(&piece).expect("just seen");
         self.begun.clear(piece);
         self.storing.insert(piece);
-        Arrival::Whole { piece, data: partial.data, givers: partial.givers }
+        Arrival::Whole { piece, data: partial.data, givers: partial.givers.into_iter().flatten().collect() }
     }
 
     /// Notes on the request's page that a block of it came; true if it was asked for.
-    #[expect(clippy::too_many_arguments, reason = "the parts of one message")]
     fn settle_request(
         &mut self,
-        now: Instant,
         peers: &mut Peers,
         key: Handle,
         id: u64,
@@ -474,7 +493,6 @@ impl Download {
         len: u64,
     ) -> bool {
         let source = &mut peers.get_mut(&key).expect("only peers send").source;
-        source.on_delivered(now, len);
         let Some(index) = source.position(id) else { return false };
         if source.requests()[index].target.is_none() {
             // The source has chosen.
@@ -495,7 +513,7 @@ impl Download {
         let lost: u64 = skipped.clone().map(|b| u64::from(block_len(&self.lengths, piece, b))).sum();
         source.settle(index, block + 1, len + lost);
         if !skipped.is_empty() {
-            self.release(&Request { id, target: Some(Target { piece, blocks: skipped }), bytes: 0 });
+            self.release_blocks(&Target { piece, blocks: skipped });
         }
         true
     }
@@ -503,7 +521,13 @@ impl Download {
     /// A whole piece proved right: it is had, and nobody else needs to send it.
     pub fn on_verified(&mut self, peers: &mut Peers, piece: PieceIndex) -> Vec<(Handle, Ask)> {
         self.have.set(piece);
+        self.alone.remove(&piece);
         self.give_up(peers, piece)
+    }
+
+    /// From now on one peer alone has to give all of `piece`.
+    pub fn fetch_alone(&mut self, piece: PieceIndex) {
+        self.alone.insert(piece);
     }
 
     /// Forgets what has arrived of a piece, and takes back what is under way of it.
@@ -560,10 +584,14 @@ impl Download {
     pub fn steal(&mut self, now: Instant, peers: &mut Peers, thief: Handle) -> Vec<(Handle, Ask)> {
         let Some((victim, index)) = self.find_prey(now, peers, thief) else { return Vec::new() };
         let source = &mut peers.get_mut(&victim).expect("just seen").source;
-        let target = source.requests()[index].target.clone().expect("credits aren't stolen");
+        let mut target = source.requests()[index].target.clone().expect("credits aren't stolen");
+        let needs_one_giver = self.alone.contains(&target.piece);
+        if needs_one_giver {
+            target.blocks = 0..block_count(&self.lengths, target.piece);
+        }
         let mut asks = Vec::new();
         // The first may be on its way: then it is doubled.
-        if index > 0 || source.keeps_waiting(now) {
+        if index > 0 || source.keeps_waiting(now) || needs_one_giver {
             let request = source.take(index);
             self.release(&request);
             asks.push((victim, Ask::Cancel { id: request.id }));
@@ -648,7 +676,8 @@ impl Download {
 impl Partial {
     fn new(lengths: &Lengths, piece: PieceIndex) -> Partial {
         let blocks = vec![FREE; block_count(lengths, piece) as usize];
-        Partial { data: Vec::new(), blocks, givers: Vec::new() }
+        let givers = vec![None; blocks.len()];
+        Partial { data: Vec::new(), blocks, givers }
     }
 }
 

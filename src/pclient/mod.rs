@@ -32,6 +32,7 @@ pub mod pieces;
 pub mod rate;
 pub mod size_proof;
 pub mod storage;
+mod suspects;
 pub mod swarm;
 mod tree;
 pub mod upload;

@@ -3,6 +3,7 @@
 //! No socket, thread or clock here. [`client`](super::client) runs it on a real proxy, the simulator on a shaped
 //! link; both run this very type.
 
+mod admission;
 mod deadlines;
 mod events;
 mod exchange;
@@ -13,6 +14,7 @@ use std::net::SocketAddr;
 
 use smallvec::SmallVec;
 
+use self::admission::Newcomers;
 use self::exchange::Exchange;
 use self::turns::Turns;
 use super::account::Account;
@@ -118,6 +120,8 @@ struct Connection {
     heard: Instant,
     /// The files that this side has introduced.
     opened: BTreeSet<Fid>,
+    /// How many times the other side has opened a file in vain.
+    refused: u32,
     keeps_alive: bool,
 }
 
@@ -166,6 +170,7 @@ pub struct Node {
     intake: Intake,
     announcer: Announcer,
     connections: SmallMap<Handle, Connection>,
+    newcomers: Newcomers,
     members: SmallMap<Fid, Membership>,
     next_number: u32,
     /// Files take turns at the uplink.
@@ -198,6 +203,7 @@ impl Node {
             rng,
             config,
             connections: SmallMap::new(),
+            newcomers: Newcomers::default(),
             members: SmallMap::new(),
             next_number: 0,
             turns: Turns::default(),
@@ -523,6 +529,7 @@ impl Connection {
             early: Vec::new(),
             heard: now,
             opened: BTreeSet::new(),
+            refused: 0,
             keeps_alive: false,
         }
     }

@@ -38,6 +38,8 @@ pub struct Peer {
     pub haves: Vec<PieceIndex>,
     /// The next part of the manifest that it asks for.
     pub wants_manifest: Option<u64>,
+    /// How many parts it was given.
+    pub manifest_parts: u64,
 }
 
 impl Peer {
@@ -50,9 +52,10 @@ impl Peer {
             began_complete: false,
             pieces: Announced::Early { complete: false, bytes: None, haves: Vec::new() },
             source: Source::new(now),
-            queue: Queue::default(),
+            queue: Queue { asked: now, ..Queue::default() },
             haves: Vec::new(),
             wants_manifest: None,
+            manifest_parts: 0,
         }
     }
 
@@ -136,6 +139,8 @@ pub struct Source {
     /// How many of those leave the choice to the source, and it has not chosen yet.
     credits: usize,
     next_id: u64,
+    /// Bytes that it was ever asked for, less those that it has sent.
+    owed: u64,
     /// What it delivers.
     pub meter: RateMeter,
     /// When it last delivered, or when it was first asked after nothing was under way.
@@ -157,6 +162,7 @@ impl Source {
             outstanding: 0,
             credits: 0,
             next_id: 0,
+            owed: 0,
             meter: RateMeter::new(now),
             active: now,
             is_delivering: false,
@@ -181,11 +187,15 @@ impl Source {
         self.credits
     }
 
-    /// `bytes` B of content came.
-    pub fn on_delivered(&mut self, now: Instant, bytes: u64) {
+    /// `bytes` B of content came. False if that is more than it was ever asked for: nobody honest sends what nobody wants, or
+    /// sends it twice.
+    pub fn on_delivered(&mut self, now: Instant, bytes: u64) -> bool {
+        let Some(owed) = self.owed.checked_sub(bytes) else { return false };
+        self.owed = owed;
         self.meter.add(now, bytes);
         self.pause = now.since(self.active).max(self.pause * 7 / 8);
         self.active = now;
+        true
     }
 
     /// Whether it has delivered nothing for twice as long as usual.
@@ -207,6 +217,7 @@ impl Source {
         let id = self.next_id;
         self.next_id += 1;
         self.outstanding += bytes;
+        self.owed += bytes;
         self.credits += usize::from(target.is_none());
         self.requests.push_back(Request { id, target, bytes });
         id
@@ -304,6 +315,10 @@ pub struct Queue {
     pub unspread: u32,
     /// When it was last served: a count, not a time.
     pub served: u64,
+    /// When it last asked for anything, or joined.
+    pub asked: Instant,
+    /// How many requests of its were denied since it was last served.
+    pub denied: usize,
 }
 
 impl Queue {
