@@ -17,8 +17,12 @@ use self::liar::{File, Liar, Tally, Way};
 use crate::lab::{Actor, Lab, Rates};
 
 const SIZE: usize = 600_000;
-const SOURCE: Rates = (100_000, 100_000);
+const SOURCE: Rates = (100_000, 400_000);
 const RECEIVER: Rates = (100_000, 400_000);
+/// The uplink of a liar; of one who floods, so that it isn't the links that are full; and of one who drips, B/s.
+const LIAR: u64 = 100_000;
+const FLOOD: u64 = 20_000;
+const DRIP: u64 = 500;
 
 /// A source, a receiver, and those who lie to both.
 struct Court {
@@ -55,7 +59,8 @@ impl Court {
     fn summon(&mut self, way: Way, count: usize, is_source: bool, uplink: u64, times: usize) {
         let victims = [self.receiver, self.source].map(|id| self.lab.world.addr(id));
         for n in 0..count {
-            let link = LinkConfig { up: Rate::new(uplink), down: Rate::new(400_000), ..LinkConfig::default() };
+            let link =
+                LinkConfig { up: Rate::new(uplink), down: Rate::new(400_000), ..LinkConfig::default() };
             let place = self.lab.add_linked(link);
             let (rng, now) = (Rng::from_seed(n as u64), self.lab.world.now());
             let (liar, tally) = Liar::new(way, &self.file, is_source, rng, now, (&victims, times));
@@ -108,83 +113,85 @@ fn try_all(way: Way, is_provable: bool, uplink: u64) {
         );
         assert!(took <= 2.0 * honest, "{way:?}, {count} {whom}: {took:.2} s, {honest:.2} s");
         assert!(!is_honest_banned, "{way:?}: an honest peer was banned");
+        // Of those who lie about the manifest, only who is asked for it.
+        let is_asked = !matches!(way, Way::FalseOutline | Way::FalseHashes);
         if is_provable {
-            assert_eq!(banned, count, "{way:?}, {whom}");
+            assert!(banned == count || (!is_asked && banned > 0), "{way:?}, {whom}: {banned} banned");
         }
     }
 }
 
 #[test]
 fn wrong_data() {
-    try_all(Way::WrongData, true, 100_000);
+    try_all(Way::WrongData, true, LIAR);
 }
 
 #[test]
 fn late_data() {
-    try_all(Way::LateData, false, 100_000);
+    try_all(Way::LateData, false, LIAR);
 }
 
 #[test]
 fn duplicate_data() {
-    try_all(Way::DuplicateData, true, 100_000);
+    try_all(Way::DuplicateData, true, LIAR);
 }
 
 #[test]
 fn unrequested_data() {
-    try_all(Way::UnrequestedData, true, 100_000);
+    try_all(Way::UnrequestedData, true, LIAR);
 }
 
 #[test]
 fn false_haves() {
-    try_all(Way::FalseHaves, false, 100_000);
+    try_all(Way::FalseHaves, false, LIAR);
 }
 
 #[test]
 fn rejections_of_what_was_claimed() {
-    try_all(Way::Rejects, false, 100_000);
+    try_all(Way::Rejects, false, LIAR);
 }
 
 #[test]
 fn false_outlines() {
-    try_all(Way::FalseOutline, true, 100_000);
+    try_all(Way::FalseOutline, true, LIAR);
 }
 
 #[test]
 fn false_hashes() {
-    try_all(Way::FalseHashes, true, 100_000);
+    try_all(Way::FalseHashes, true, LIAR);
 }
 
 #[test]
 fn manifests_that_never_come() {
-    try_all(Way::NoManifest, false, 100_000);
+    try_all(Way::NoManifest, false, LIAR);
 }
 
 #[test]
 fn a_slow_drip() {
-    try_all(Way::Idle, false, 500);
+    try_all(Way::Idle, false, DRIP);
 }
 
 #[test]
 fn floods_of_requests() {
-    try_all(Way::Requests, true, 100_000);
+    try_all(Way::Requests, true, FLOOD);
 }
 
 #[test]
 fn floods_of_credits() {
-    try_all(Way::Credits, true, 100_000);
+    try_all(Way::Credits, true, FLOOD);
 }
 
 #[test]
 fn floods_of_requests_for_what_is_not_there() {
-    try_all(Way::Nonsense, true, 100_000);
+    try_all(Way::Nonsense, true, FLOOD);
 }
 
 #[test]
 fn floods_of_questions_for_the_manifest() {
-    try_all(Way::Manifests, true, 100_000);
+    try_all(Way::Manifests, true, FLOOD);
 }
 
 #[test]
 fn floods_of_opens() {
-    try_all(Way::Opens, true, 100_000);
+    try_all(Way::Opens, true, FLOOD);
 }

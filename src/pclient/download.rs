@@ -39,6 +39,8 @@ const STALL: Duration = Duration::from_secs(10);
 const MAX_UNDER_WAY: u64 = 24 << 20;
 /// Room for so many pieces is kept for the next ones.
 const MAX_SPARE: usize = 8;
+/// Most requests that a block is under way in, where those who were asked before have fallen silent.
+const MAX_COPIES: u32 = 4;
 /// A steal has to promise the block in this share of the time; at the end, where nothing else is left to ask for, in that of the
 /// other. What is stolen of a source that is little slower has often left already, and comes twice.
 const STEAL_GAIN: f64 = 0.1;
@@ -202,7 +204,7 @@ impl Download {
         rng: &mut Rng,
     ) -> Vec<Ask> {
         let mut asks = Vec::new();
-        if self.has_nothing_to_ask() {
+        if self.has_nothing_to_ask() || !peers[&key].source.is_trusted(now) {
             return asks;
         }
         let least = MIN_PIECES * u64::from(self.lengths.full_piece_len());
@@ -228,7 +230,7 @@ impl Download {
                 asks.push(credits);
                 continue;
             }
-            let Some(target) = self.pick(peers, availability, key, rng) else { return asks };
+            let Some(target) = self.pick(now, peers, availability, key, rng) else { return asks };
             let id = self.request(now, peers, key, Some(target.clone()));
             asks.push(Ask::Blocks { id, target });
         }
@@ -282,7 +284,8 @@ impl Download {
         let granted = source.credits();
         // Beyond what the class's own origin owes, which is of that class or nobody knows of which.
         let beyond = |class: usize| {
-            let owed = if class == own { 0 } else { peers[&self.origins[class]].source.credits() };
+            let origin = &peers[&self.origins[class]].source;
+            let owed = if class == own || origin.is_silent(now) { 0 } else { origin.credits() };
             left(class).saturating_sub(granted + owed)
         };
         let (credits, class) = match beyond(own) {
@@ -318,7 +321,14 @@ impl Download {
     }
 
     /// What to ask a source for in particular: the rest of a piece that was begun, or else the rarest.
-    fn pick(&self, peers: &Peers, availability: &Availability, key: Handle, rng: &mut Rng) -> Option<Target> {
+    fn pick(
+        &self,
+        now: Instant,
+        peers: &Peers,
+        availability: &Availability,
+        key: Handle,
+        rng: &mut Rng,
+    ) -> Option<Target> {
         let peer = &peers[&key];
         let Announced::Known(offered) = &peer.pieces else { return None };
         let is_open_to_it = |piece: &&PieceIndex| offered.get(**piece) && !self.alone.contains(piece);
@@ -338,7 +348,7 @@ impl Download {
             if peer.source.refusals < MAX_REFUSALS && self.has_unspread(availability, place) {
                 return None;
             }
-            wanted.remove(&self.left_to_origins(peers, availability));
+            wanted.remove(&self.left_to_origins(now, peers, availability));
         }
         let piece = picker::rarest(&wanted, availability, rng)?;
         Some(Target { piece, blocks: 0..block_count(&self.lengths, piece) })
@@ -353,11 +363,12 @@ impl Download {
     }
 
     /// What origins will choose by themselves: that must not be asked of them, nor of another origin.
-    fn left_to_origins(&self, peers: &Peers, availability: &Availability) -> Bitfield {
+    fn left_to_origins(&self, now: Instant, peers: &Peers, availability: &Availability) -> Bitfield {
         let mut chosen = Bitfield::new(&self.lengths);
         for (origin, class) in self.origins.iter().zip(&self.classes) {
             let source = &peers[origin].source;
-            if source.credits() > 0 || source.refusals < MAX_REFUSALS {
+            let may_choose = source.credits() > 0 || source.refusals < MAX_REFUSALS;
+            if may_choose && !(source.is_silent(now) && source.credits() > 0) {
                 chosen.add(class);
             }
         }
@@ -469,6 +480,7 @@ impl Download {
         let offset = block as usize * BLOCK_LEN as usize;
         partial.data[offset..offset + data.len()].copy_from_slice(data);
         partial.givers[block as usize] = Some(giver);
+        peers.get_mut(&key).expect("just seen").source.on_kept_word();
         let is_whole = partial.blocks.iter().all(|&block| block == Block::Arrived);
         if was_free {
             self.note_free_blocks(piece);
@@ -572,9 +584,10 @@ impl Download {
     }
 
     /// A source will not serve a request: it is over. What had been asked for, if it was anything in particular.
-    pub fn on_reject(&mut self, peers: &mut Peers, key: Handle, id: u64) -> Option<Target> {
+    pub fn on_reject(&mut self, now: Instant, peers: &mut Peers, key: Handle, id: u64) -> Option<Target> {
         let source = &mut peers.get_mut(&key).expect("only peers answer").source;
         let request = source.take(source.position(id)?);
+        source.on_missed(now);
         self.release(&request);
         request.target
     }
@@ -591,6 +604,9 @@ impl Download {
         }
         let mut asks = Vec::new();
         // The first may be on its way: then it is doubled.
+        if index == 0 {
+            source.on_missed(now);
+        }
         if index > 0 || source.keeps_waiting(now) || needs_one_giver {
             let request = source.take(index);
             self.release(&request);
@@ -607,23 +623,30 @@ impl Download {
         let source = &peers[&thief].source;
         let Announced::Known(offered) = &peers[&thief].pieces else { return None };
         // Most have nothing that is under way: there is no need to look at what others are asked for then.
-        if !source.requests().is_empty() || !offered.meets(&self.begun) {
+        if !source.requests().is_empty() || !source.is_trusted(now) || !offered.meets(&self.begun) {
             return None;
         }
+        // Of those that have nothing to do, the one that keeps its word takes over.
+        let better =
+            |peer: &Peer| peer.source.requests().is_empty() && peer.source.misses() < source.misses();
+        let others: Vec<&Peer> =
+            if source.misses() == 0 { Vec::new() } else { peers.values().filter(|p| better(p)).collect() };
         let gain = if self.untouched.is_empty() { STEAL_GAIN_AT_END } else { STEAL_GAIN };
         let mut thief_rate = None;
         let mut best: Option<(f64, Handle, usize)> = None;
         for (&key, peer) in peers.iter().filter(|(key, _)| **key != thief) {
             let requests = peer.source.requests();
-            let may_go = |request: &Request| {
-                request
-                    .target
-                    .as_ref()
-                    .is_some_and(|target| offered.get(target.piece) && self.is_sole(target))
+            let may_go = |request: &Request, most: u32| {
+                request.target.as_ref().is_some_and(|target| {
+                    offered.get(target.piece)
+                        && self.is_rare(target, most)
+                        && !others.iter().any(|other| other.has(target.piece))
+                })
             };
-            let last = requests.iter().enumerate().skip(1).rev().find(|(_, request)| may_go(request));
+            let last = requests.iter().enumerate().skip(1).rev().find(|(_, request)| may_go(request, 1));
             let Some((index, request)) = last.or_else(|| Some((0, requests.front()?))) else { continue };
-            if index == 0 && !may_go(request) {
+            let most = if peer.source.is_silent(now) { MAX_COPIES - 1 } else { 1 };
+            if index == 0 && !may_go(request, most) {
                 continue;
             }
             let rate = peer.source.meter.rate(now).max(1.0);
@@ -648,11 +671,11 @@ impl Download {
         best.map(|(_, key, index)| (key, index))
     }
 
-    /// Whether the first block of `target` is missing, or here, but not under way in more requests than one.
-    fn is_sole(&self, target: &Target) -> bool {
+    /// Whether the first block of `target` is missing, or here, but not under way in more requests than `most`.
+    fn is_rare(&self, target: &Target, most: u32) -> bool {
         self.partial.get(&target.piece).is_some_and(|partial| {
             match partial.blocks[target.blocks.start as usize] {
-                Block::Asked(requests) => requests <= 1,
+                Block::Asked(requests) => requests <= most,
                 Block::Arrived => true,
             }
         })
@@ -666,6 +689,7 @@ impl Download {
         }
         let requests = source.take_all();
         source.active = now;
+        source.on_missed(now);
         // What it was to choose by itself may be asked of others now.
         source.refusals = MAX_REFUSALS;
         requests.iter().for_each(|request| self.release(request));

@@ -17,6 +17,8 @@ use crate::time::{Duration, Instant};
 
 /// Who gives no part for this long is left for others.
 const PATIENCE: Duration = Duration::from_secs(3);
+/// While nobody has answered, twice as many are asked each time that this has passed.
+const HEDGE: Duration = Duration::from_secs(1);
 /// Most peers that are asked at a time.
 const MAX_ASKED: usize = 8;
 /// Most hashes kept that came before the outline.
@@ -106,6 +108,14 @@ impl ManifestFetch {
         let mut others = std::mem::replace(&mut self.asked, vec![key]);
         others.retain(|&asked| asked != key);
         others
+    }
+
+    /// How many more are to be asked, as those who were asked have been silent for a while.
+    pub fn lacks(&self, now: Instant) -> usize {
+        if self.has_giver || self.asked.is_empty() || now.since(self.heard) < HEDGE {
+            return 0;
+        }
+        self.asked.len().min(MAX_ASKED.saturating_sub(self.asked.len()))
     }
 
     /// Whether all who were asked have been silent for too long.

@@ -14,6 +14,11 @@ const SILENCE: RangeInclusive<Duration> = Duration::from_millis(250)..=Duration:
 const MAX_WAIT: Duration = Duration::from_millis(500);
 /// One that has never delivered, after this long.
 const NEW_SILENCE: Duration = Duration::from_secs(1);
+/// Who has so often in a row not given what it was asked for is not asked for a while: the first time for this long, and twice as
+/// long with each further time, up to the last.
+const PATIENCE: u32 = 4;
+const FIRST_MISTRUST: Duration = Duration::from_millis(250);
+const MAX_MISTRUST: Duration = Duration::from_secs(8);
 /// Most announcements that are kept while the manifest is still missing.
 const MAX_EARLY_HAVES: usize = 100_000;
 
@@ -149,6 +154,10 @@ pub struct Source {
     pub is_delivering: bool,
     /// How long it took from one delivery to the next of late, at most; zero before the first.
     pause: Duration,
+    /// How often in a row what it was asked for had to be asked of others, or was denied though it claims to have it.
+    misses: u32,
+    /// Not before then is it asked again.
+    trusted_from: Instant,
     /// How often in a row it gave credits back.
     pub refusals: u32,
     /// Not before then will it get credits again.
@@ -167,6 +176,8 @@ impl Source {
             active: now,
             is_delivering: false,
             pause: Duration::ZERO,
+            misses: 0,
+            trusted_from: now,
             refusals: 0,
             credit_pause: now,
         }
@@ -207,6 +218,30 @@ impl Source {
     /// Whether what was asked of it first most likely still waits for its turn there.
     pub fn keeps_waiting(&self, now: Instant) -> bool {
         !self.is_delivering && now.since(self.active) >= MAX_WAIT
+    }
+
+    /// It didn't give what it was asked for. Who does so time and again gets in the way of those who would: it is asked again after
+    /// ever longer pauses.
+    pub fn on_missed(&mut self, now: Instant) {
+        self.misses += 1;
+        if let Some(further) = self.misses.checked_sub(PATIENCE) {
+            self.trusted_from = now + (FIRST_MISTRUST * (1 << further.min(10))).min(MAX_MISTRUST);
+        }
+    }
+
+    /// It gave something that was missing.
+    pub fn on_kept_word(&mut self) {
+        self.misses = 0;
+    }
+
+    /// How often in a row it didn't give what it was asked for.
+    pub fn misses(&self) -> u32 {
+        self.misses
+    }
+
+    /// Whether it may be asked for anything now.
+    pub fn is_trusted(&self, now: Instant) -> bool {
+        now >= self.trusted_from
     }
 
     /// Enters a request for `bytes` B and gives its name.

@@ -409,7 +409,11 @@ impl Swarm {
     /// Bans who is, or was, at `addr`.
     fn ban_address(&mut self, now: Instant, addr: SocketAddr) {
         let until = self.conduct.strike(now, addr);
-        log::warn!("{addr} gave what can't be part of {}: banned for {:?}", self.fid.short(), until.since(now));
+        log::warn!(
+            "{addr} gave what can't be part of {}: banned for {:?}",
+            self.fid.short(),
+            until.since(now)
+        );
         self.notices.push(Notice::Ban(addr, until));
     }
 
@@ -446,7 +450,7 @@ impl Swarm {
                 }
                 self.refill(now, key);
             }
-            Message::Reject { id, .. } => self.on_reject(key, id),
+            Message::Reject { id, .. } => self.on_reject(now, key, id),
             Message::Block { id, piece, block, data, .. } => {
                 self.on_block(now, key, id, (piece, block), data);
             }

@@ -159,11 +159,14 @@ impl Liar {
             let bytes = Bitfield::full(&self.file.manifest.lengths()).to_bytes();
             self.say(to, &Message::Bitfield { channel: CHANNEL, bytes: &bytes });
         }
-        self.pester(now, to);
     }
 
-    /// What it says unasked, over and over.
+    /// What it says unasked, over and over, as fast as its link carries it.
     fn pester(&mut self, now: Instant, to: Handle) {
+        self.tick = now + TICK;
+        if self.endpoint.stats(now, to).is_none_or(|stats| stats.in_flight > 0) {
+            return;
+        }
         let (channel, pieces) = (CHANNEL, self.file.manifest.lengths().piece_count());
         self.said += 1;
         match self.way {
@@ -177,7 +180,7 @@ impl Liar {
                 }
             }
             Way::Requests => {
-                for n in 0..2_500 {
+                for n in 0..2_100 {
                     let (id, piece) = (self.said << 20 | n, n % u64::from(pieces));
                     self.say(to, &Message::Request { channel, id, piece, first: 0, count: 1 });
                 }
@@ -202,7 +205,6 @@ impl Liar {
             }),
             _ => {}
         }
-        self.tick = now + TICK;
     }
 
     fn on_message(&mut self, now: Instant, from: Handle, message: &Message<'_>) {
@@ -244,11 +246,10 @@ impl Liar {
                 return;
             }
             Way::DuplicateData => (true, 3),
-            Way::FalseHaves | Way::UnrequestedData => return,
+            Way::FalseHaves | Way::UnrequestedData | Way::FalseOutline | Way::FalseHashes => return,
             Way::Rejects => {
                 self.say(to, &Message::Reject { channel: CHANNEL, id });
-                return self
-                    .say(to, &Message::Have { channel: CHANNEL, pieces: vec![piece.get().into()] });
+                return self.say(to, &Message::Have { channel: CHANNEL, pieces: vec![piece.get().into()] });
             }
             _ => (true, 1),
         };

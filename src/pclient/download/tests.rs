@@ -210,7 +210,9 @@ fn a_spoiled_piece_is_asked_for_again() {
     let mut table = Table::new(1);
     let (liar, honest) = (table.relay(1, &[0]), table.relay(2, &[0]));
     table.fill(liar);
-    assert!(matches!(table.arrives(liar, 0, 0), Arrival::Whole { givers, .. } if givers == [table.peers[&liar].remote]));
+    assert!(
+        matches!(table.arrives(liar, 0, 0), Arrival::Whole { givers, .. } if givers == [table.peers[&liar].remote])
+    );
     let piece = table.download.lengths.piece(0).unwrap();
     table.download.give_up(&mut table.peers, piece);
     assert_eq!(pieces(&table.fill(honest)), [0]);

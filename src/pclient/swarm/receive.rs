@@ -40,16 +40,24 @@ impl Swarm {
                 self.stop_asking(key);
             }
         }
-        let Some(fetch) = self.fetch.as_ref().filter(|fetch| fetch.asked().is_empty()) else { return };
-        debug_assert!(fetch.may_ask());
-        let holders = self.peers.iter().filter(|(_, peer)| peer.has_manifest);
+        let Some(fetch) = &self.fetch else { return };
+        let (asked, lacks) = (fetch.asked().to_vec(), fetch.lacks(now));
+        if !asked.is_empty() && lacks == 0 {
+            return;
+        }
+        let holders = self.peers.iter().filter(|(key, peer)| peer.has_manifest && !asked.contains(key));
         // Relays before a source, whose uplink is precious.
         let mut ranked: Vec<_> =
             holders.map(|(&key, peer)| (peer.source.refusals, peer.began_complete, key)).collect();
         self.rng.shuffle(&mut ranked);
-        let Some(&(refusals, is_source, _)) = ranked.iter().min_by_key(|(r, s, _)| (*r, *s)) else { return };
-        ranked.retain(|&(r, s, _)| (r, s) == (refusals, is_source));
-        ranked.truncate(if is_source { 1 } else { ranked.len() });
+        ranked.sort_by_key(|&(refusals, is_source, _)| (refusals, is_source));
+        if asked.is_empty() {
+            let Some(&(refusals, is_source, _)) = ranked.first() else { return };
+            ranked.retain(|&(r, s, _)| (r, s) == (refusals, is_source));
+            ranked.truncate(if is_source { 1 } else { ranked.len() });
+        } else {
+            ranked.truncate(lacks);
+        }
         ranked.into_iter().for_each(|(_, _, key)| self.ask_manifest_of(now, key));
     }
 
@@ -172,9 +180,9 @@ impl Swarm {
 
     /// A peer won't serve a request. What it doesn't serve it doesn't have, whatever it says: it isn't asked for that
     /// again.
-    pub(super) fn on_reject(&mut self, key: Handle, id: u64) {
+    pub(super) fn on_reject(&mut self, now: Instant, key: Handle, id: u64) {
         let (Some(download), Some(content)) = (&mut self.download, &mut self.content) else { return };
-        let Some(target) = download.on_reject(&mut self.peers, key, id) else { return };
+        let Some(target) = download.on_reject(now, &mut self.peers, key, id) else { return };
         let Some(peer) = self.peers.get_mut(&key) else { return };
         if let Announced::Known(pieces) = &mut peer.pieces
             && pieces.clear(target.piece)
@@ -219,13 +227,7 @@ impl Swarm {
         self.notices.push(Notice::Failed(Error::Storage { fid: self.fid, source: source.into() }));
     }
 
-    fn on_spoiled(
-        &mut self,
-        now: Instant,
-        piece: PieceIndex,
-        givers: &[SocketAddr],
-        hashes: &[BlockHash],
-    ) {
+    fn on_spoiled(&mut self, now: Instant, piece: PieceIndex, givers: &[SocketAddr], hashes: &[BlockHash]) {
         let Some(download) = &mut self.download else { return };
         log::warn!("piece {} of {} doesn't verify", piece.get(), self.fid.short());
         let cancels = download.give_up(&mut self.peers, piece);
