@@ -276,9 +276,10 @@ fn who_holds_a_place_and_wants_nothing_makes_room() {
     let mut court = Court::new(SIZE, SOURCE, RECEIVER, 1);
     let source = [court.source];
     court.summon(Way::Idle, (60, 1), false, LIAR, &source);
-    court.lab.world.run_until(court.lab.world.now() + Duration::from_secs(21));
+    court.lab.world.run_until(court.lab.world.now() + Duration::from_secs(15));
     let opened = court.liars.iter().filter(|tally| !tally.borrow().opened_by.is_empty()).count();
     assert_eq!(opened, 50, "all places are taken");
+    court.lab.world.run_until(court.lab.world.now() + Duration::from_secs(6));
     let Verdict { took, .. } = court.run();
     println!("{took:.2} s, alone {honest:.2} s");
     assert!(took <= 2.0 * honest, "{took:.2} s, {honest:.2} s");

@@ -409,8 +409,18 @@ impl Swarm {
     /// Bans who is, or was, at `addr`.
     fn ban_address(&mut self, now: Instant, addr: SocketAddr) {
         let until = self.conduct.strike(now, addr);
+        self.announce_ban(now, addr, until);
+    }
+
+    /// Bans who asked for far more than anybody needs.
+    pub fn ban_flooder(&mut self, now: Instant, addr: SocketAddr) {
+        let until = self.conduct.flood(now, addr);
+        self.announce_ban(now, addr, until);
+    }
+
+    fn announce_ban(&mut self, now: Instant, addr: SocketAddr, until: Instant) {
         log::warn!(
-            "{addr} gave what can't be part of {}: banned for {:?}",
+            "{addr} gave, or asked for, what can't be right of {}: banned for {:?}",
             self.fid.short(),
             until.since(now)
         );

@@ -151,10 +151,12 @@ impl Liar {
     }
 
     fn introduce(&mut self, to: Handle) {
-        self.say(to, &Message::Hello { node: self.node });
         if self.way == Way::NoOpen {
-            return;
+            // Always another, lest the connections be taken for one that was made twice.
+            let node = self.rng.u64();
+            return self.say(to, &Message::Hello { node });
         }
+        self.say(to, &Message::Hello { node: self.node });
         let (fid, is_complete) = (self.file.fid, self.is_source);
         self.say(to, &Message::Open { channel: CHANNEL, fid, has_manifest: true, is_complete });
         if !is_complete && self.way != Way::Idle {
@@ -240,7 +242,13 @@ impl Liar {
         let (is_true, times) = match self.way {
             Way::WrongData => (false, 1),
             Way::OneWrongBlock if block == 0 => (false, 1),
-            Way::OneWrongBlock => return self.say(to, &Message::Reject { channel: CHANNEL, id }),
+            Way::OneWrongBlock => {
+                // Not before the false block has come.
+                let reject = Message::Reject { channel: CHANNEL, id }.encode();
+                self.said += 1;
+                self.later.insert((now + Duration::from_millis(100), self.said), (to, reject));
+                return;
+            }
             Way::LateData => {
                 let late = self.block(id, piece, block, true);
                 self.said += 1;

@@ -13,7 +13,7 @@ use crate::time::{Duration, Instant};
 /// Who is connected for so long without opening a file wants nothing.
 const OPEN_TIMEOUT: Duration = Duration::from_secs(10);
 /// Most files that a peer may open in vain over one connection.
-const MAX_REFUSED: u32 = 1_000;
+const MAX_REFUSED: u32 = 100;
 
 /// Connections that may still have to open their first file, and until when, in the order in which they came.
 #[derive(Debug, Default)]
@@ -43,6 +43,12 @@ impl Node {
         }
     }
 
+    /// Whether nothing is to be taken from the other end of a connection at present.
+    pub(super) fn is_banned(&self, now: Instant, key: Handle) -> bool {
+        self.remote(key)
+            .is_some_and(|remote| self.members.values().any(|member| member.swarm.is_banned(now, remote)))
+    }
+
     /// Whether one more peer is taken in of a file, if need be in the place of another that wants nothing.
     pub(super) fn admits(&mut self, now: Instant, fid: Fid) -> bool {
         let Some(member) = self.members.get_mut(&fid) else { return false };
@@ -59,10 +65,12 @@ impl Node {
     }
 
     /// Tells a peer that this node takes no part in a file with it; who goes on opening such is closed.
-    pub(super) fn refuse(&mut self, key: Handle, fid: Fid) {
+    pub(super) fn refuse(&mut self, now: Instant, key: Handle, fid: Fid) {
         let Some(connection) = self.connections.get_mut(&key) else { return };
         connection.refused += 1;
         if connection.refused > MAX_REFUSED {
+            let remote = connection.remote;
+            self.members.values_mut().for_each(|member| member.swarm.ban_flooder(now, remote));
             self.endpoint.close(key, 3);
         } else {
             say(&mut self.endpoint, key, &Message::Refuse { fid });

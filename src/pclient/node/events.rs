@@ -55,8 +55,12 @@ impl Node {
         connection.established = true;
         self.newcomers.add(now, key);
         self.unwatched.push(key);
+        if self.is_banned(now, key) {
+            return self.endpoint.close(key, 3);
+        }
         say(&mut self.endpoint, key, &Message::Hello { node: self.id });
         // Whoever dials knows why: it opens the files that it dialled for.
+        let Some(connection) = self.connections.get_mut(&key) else { return };
         for member in self.members.values_mut().filter(|_| !inbound) {
             if member.book.contains(remote) {
                 member.book.succeeded(remote);
@@ -146,7 +150,7 @@ impl Node {
         is_complete: bool,
     ) {
         let Some(connection) = self.connections.get_mut(&key) else { return };
-        let Some(member) = self.members.get_mut(&fid) else { return self.refuse(key, fid) };
+        let Some(member) = self.members.get_mut(&fid) else { return self.refuse(now, key, fid) };
         let renames = connection.channels.iter().any(|(&known, &of)| of == fid && known != channel);
         // Whoever is banned has to ask again later; taken in silently, it would wait for ever.
         if renames || member.swarm.is_banned(now, connection.remote) {
@@ -154,7 +158,7 @@ impl Node {
         }
         let is_new = !connection.opened.contains(&fid);
         if is_new && !self.admits(now, fid) {
-            return self.refuse(key, fid);
+            return self.refuse(now, key, fid);
         }
         let Some(connection) = self.connections.get_mut(&key) else { return };
         let Some(member) = self.members.get_mut(&fid) else { return };

@@ -7,7 +7,7 @@ use super::{Content, Notice, Swarm};
 use crate::Error;
 use crate::pclient::download::{Arrival, Ask, Download};
 use crate::pclient::manifest::{Manifest, ManifestError};
-use crate::pclient::manifest_fetch::{Gain, ManifestFetch};
+use crate::pclient::manifest_fetch::{Gain, MAX_ASKED, ManifestFetch};
 use crate::pclient::message::Message;
 use crate::pclient::peer::Announced;
 use crate::pclient::pieces::{Bitfield, PieceIndex};
@@ -54,7 +54,7 @@ impl Swarm {
         if asked.is_empty() {
             let Some(&(refusals, is_source, _)) = ranked.first() else { return };
             ranked.retain(|&(r, s, _)| (r, s) == (refusals, is_source));
-            ranked.truncate(if is_source { 1 } else { ranked.len() });
+            ranked.truncate(if is_source { 1 } else { MAX_ASKED });
         } else {
             ranked.truncate(lacks);
         }
@@ -75,7 +75,7 @@ impl Swarm {
     }
 
     fn ask_manifest_of(&mut self, now: Instant, key: Handle) {
-        let Some(fetch) = self.fetch.as_mut().filter(|fetch| fetch.may_ask()) else { return };
+        let Some(fetch) = &mut self.fetch else { return };
         fetch.ask(now, key);
         let part = Some(fetch.next_part());
         self.say(key, &Message::AskManifest { channel: self.number.into(), part });

@@ -13,7 +13,7 @@ use crate::rudp::{Class, Handle};
 use crate::time::{Duration, Instant};
 
 /// A peer that asks for the manifest this often wants to keep the uplink from content, which comes after it.
-const MAX_MANIFESTS: u64 = 8;
+const MAX_MANIFESTS: u64 = 5;
 /// A peer that has asked for nothing for this long may have to make room for another.
 const IDLE: Duration = Duration::from_secs(20);
 
@@ -54,7 +54,8 @@ impl Swarm {
         let peer = self.peers.get_mut(&key)?;
         peer.manifest_parts += 1;
         if peer.manifest_parts > MAX_MANIFESTS * stock.all {
-            self.ban(now, key);
+            let remote = peer.remote;
+            self.ban_flooder(now, remote);
             return None;
         }
         let channel = self.number.into();
@@ -97,7 +98,12 @@ impl Swarm {
     fn deny(&mut self, now: Instant, key: Handle, answer: &Message<'_>) {
         let Some(peer) = self.peers.get_mut(&key) else { return };
         peer.queue.denied += 1;
-        if peer.queue.denied > MAX_WANTED { self.ban(now, key) } else { self.say(key, answer) }
+        if peer.queue.denied > MAX_WANTED {
+            let remote = peer.remote;
+            self.ban_flooder(now, remote);
+        } else {
+            self.say(key, answer);
+        }
     }
 
     /// The peer that has asked for nothing for longest and gives nothing, if its place may be given to another.
@@ -148,9 +154,9 @@ impl Swarm {
     pub(super) fn want(&mut self, now: Instant, key: Handle, wanted: Wanted) -> bool {
         let (Some(content), Some(peer)) = (&mut self.content, self.peers.get_mut(&key)) else { return false };
         peer.queue.asked = now;
-        let accepted = content.upload.want(key, peer, wanted);
+        let (accepted, remote) = (content.upload.want(key, peer, wanted), peer.remote);
         if !accepted {
-            self.ban(now, key);
+            self.ban_flooder(now, remote);
         }
         accepted
     }
