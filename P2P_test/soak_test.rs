@@ -17,8 +17,8 @@ const SIZE: usize = 2_000_000;
 const RESIDENTS: usize = 3;
 /// Who comes and goes in a round: a leak per client shows here.
 const VISITORS: usize = 3;
-/// The first rounds fill pools and caches.
-const WARM_UP: u64 = 30;
+/// The first rounds fill pools and caches, and what leases keep.
+const WARM_UP: u64 = 150;
 /// The allocator's play: what is freed is not always given back, kB.
 const SLACK_KB: u64 = 16_000;
 /// Threads, and what they hold open, that have done their work and are about to end.

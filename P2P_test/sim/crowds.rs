@@ -17,7 +17,11 @@ fn crowd(size: u64, up: u64, count: u64, down: u64) -> Report {
 fn a_slow_source_serves_many_in_turn() {
     for count in [8, 14, 25] {
         let report = crowd(94_000, 5_600, count, 200_000);
-        println!("{count} receivers: last ÷ D {:?}, the source sent {}", report.ratio(), report.source_copies);
+        println!(
+            "{count} receivers: last ÷ D {:?}, the source sent {}",
+            report.ratio(),
+            report.source_copies
+        );
         assert_eq!(report.undone(), 0);
         assert!(report.ratio().expect("all are done") < 2.0);
     }

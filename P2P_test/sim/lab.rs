@@ -22,6 +22,8 @@ pub(crate) enum Actor {
     Tracker(Box<Server>),
     Peer(Box<Peer>),
     Liar(Box<Liar>),
+    /// Who means harm, in whatever way.
+    Hostile(Box<dyn Machine>),
 }
 
 /// A node, and what it told its owner.
@@ -75,6 +77,7 @@ impl Machine for Actor {
         match self {
             Actor::Tracker(server) => server.handle_datagram(now, from, datagram),
             Actor::Liar(liar) => liar.handle_datagram(now, from, datagram),
+            Actor::Hostile(hostile) => hostile.handle_datagram(now, from, datagram),
             Actor::Peer(peer) => {
                 peer.node.handle_datagram(peer.clock.local(now), from, datagram);
                 peer.collect(now);
@@ -86,6 +89,7 @@ impl Machine for Actor {
         match self {
             Actor::Tracker(server) => server.handle_timeout(now),
             Actor::Liar(liar) => liar.handle_timeout(now),
+            Actor::Hostile(hostile) => hostile.handle_timeout(now),
             Actor::Peer(peer) => {
                 peer.node.handle_timeout(peer.clock.local(now));
                 peer.collect(now);
@@ -97,6 +101,7 @@ impl Machine for Actor {
         match self {
             Actor::Tracker(server) => server.poll_transmit(now, buf),
             Actor::Liar(liar) => liar.poll_transmit(now, buf),
+            Actor::Hostile(hostile) => hostile.poll_transmit(now, buf),
             Actor::Peer(peer) => {
                 let to = peer.node.poll_transmit(peer.clock.local(now), buf);
                 if let Some(witness) = peer.witness.as_mut().filter(|_| to.is_some()) {
@@ -112,6 +117,7 @@ impl Machine for Actor {
         match self {
             Actor::Tracker(server) => server.poll_timeout(),
             Actor::Liar(liar) => liar.poll_timeout(),
+            Actor::Hostile(hostile) => hostile.poll_timeout(),
             Actor::Peer(peer) => {
                 peer.node.poll_timeout().map(|(deadline, reason)| (peer.clock.world(deadline), reason))
             }

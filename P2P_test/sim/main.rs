@@ -9,6 +9,7 @@ mod disk;
 mod exchange;
 mod files;
 mod held_back;
+mod hostile;
 mod lab;
 mod movers;
 mod noisy;

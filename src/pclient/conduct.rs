@@ -12,6 +12,8 @@ use crate::time::{Duration, Instant};
 /// The ban for the first strike; each further one doubles it.
 const FIRST_BAN: Duration = Duration::from_secs(1);
 const MAX_BAN: Duration = Duration::from_secs(3_600);
+/// A flood is no accident of the path: it counts as so many strikes at least before its own.
+const FLOOD_STRIKES: u32 = 3;
 /// So many good pieces make up for one strike.
 const GOOD_PER_STRIKE: u32 = 8;
 
@@ -37,6 +39,13 @@ impl Conduct {
         record.good = 0;
         record.banned_until = now + ban;
         record.banned_until
+    }
+
+    /// `addr` asked for far more than anybody needs. Gives the end of its ban.
+    pub(super) fn flood(&mut self, now: Instant, addr: SocketAddr) -> Instant {
+        let record = self.records.entry(addr).or_default();
+        record.strikes = record.strikes.max(FLOOD_STRIKES);
+        self.strike(now, addr)
     }
 
     /// `addr` alone gave a piece that proved right.
@@ -72,6 +81,9 @@ mod tests {
             assert!(conduct.is_banned(now, liar) && !conduct.is_banned(end, liar));
             now = end;
         }
+        let flooder = "10.0.0.3:1".parse().unwrap();
+        assert_eq!(conduct.flood(now, flooder).since(now).as_secs(), 8);
+        assert_eq!(conduct.flood(now, flooder).since(now).as_secs(), 16);
         for _ in 0..20 {
             let end = conduct.strike(now, noisy);
             assert!(end.since(now).as_secs() <= 2);

@@ -7,6 +7,7 @@
 //! as many requests as its count says, or is free.
 
 use std::collections::BTreeSet;
+use std::net::SocketAddr;
 
 use super::availability::Availability;
 use super::message::BLOCK_LEN;
@@ -36,6 +37,8 @@ const MAX_REFUSALS: u32 = 4;
 const MAX_UNDER_WAY: u64 = 24 << 20;
 /// Room for so many pieces is kept for the next ones.
 const MAX_SPARE: usize = 8;
+/// Most requests that a block is under way in, where those who were asked before have fallen silent.
+const MAX_COPIES: u32 = 4;
 /// A steal has to promise the block in this share of the time; at the end, where nothing else is left to ask for, in that of the
 /// other. What is stolen of a source that is little slower has often left already, and comes twice.
 const STEAL_GAIN: f64 = 0.1;
@@ -82,10 +85,10 @@ pub enum Arrival {
         piece: PieceIndex,
         /// Its content.
         data: Vec<u8>,
-        /// Who sent blocks of it.
-        givers: Vec<Handle>,
+        /// Who sent each of its blocks.
+        givers: Vec<SocketAddr>,
     },
-    /// It can't be part of the file.
+    /// It can't be part of the file, or is more than was ever asked for.
     Nonsense,
 }
 
@@ -94,7 +97,8 @@ struct Partial {
     /// Empty before the first block has come: most of what is asked for waits for a turn far away.
     data: Vec<u8>,
     blocks: Vec<Block>,
-    givers: Vec<Handle>,
+    /// Who sent those that have arrived: the address, as the connection may be gone before the piece is verified.
+    givers: Vec<Option<SocketAddr>>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -118,6 +122,8 @@ pub struct Download {
     open: BTreeSet<PieceIndex>,
     /// Pieces that are whole and being verified and stored.
     storing: BTreeSet<PieceIndex>,
+    /// Pieces that several have spoiled: one peer alone has to give all of it, so that it answers for it.
+    alone: BTreeSet<PieceIndex>,
     /// Room for pieces to come.
     spare: Vec<Vec<u8>>,
     untouched: Bitfield,
@@ -141,6 +147,7 @@ impl Download {
             begun: Bitfield::new(&lengths),
             open: BTreeSet::new(),
             storing: BTreeSet::new(),
+            alone: BTreeSet::new(),
             spare: Vec::new(),
             untouched,
             origins: Vec::new(),
@@ -168,9 +175,8 @@ impl Download {
     }
 
     /// Frees what a peer that leaves was asked for.
-    pub fn remove_peer(&mut self, peers: &Peers, key: Handle, mut leaving: Peer) {
+    pub fn remove_peer(&mut self, peers: &Peers, mut leaving: Peer) {
         leaving.source.take_all().iter().for_each(|request| self.release(request));
-        self.partial.values_mut().for_each(|partial| partial.givers.retain(|&giver| giver != key));
         self.refresh_origins(peers);
     }
 
@@ -196,7 +202,7 @@ impl Download {
         rng: &mut Rng,
     ) -> Vec<Ask> {
         let mut asks = Vec::new();
-        if self.has_nothing_to_ask() {
+        if self.has_nothing_to_ask() || !peers[&key].source.is_trusted(now) {
             return asks;
         }
         let least = MIN_PIECES * u64::from(self.lengths.full_piece_len());
@@ -222,7 +228,7 @@ impl Download {
                 asks.push(credits);
                 continue;
             }
-            let Some(target) = self.pick(peers, availability, key, rng) else { return asks };
+            let Some(target) = self.pick(now, peers, availability, key, rng) else { return asks };
             let id = self.request(now, peers, key, Some(target.clone()));
             asks.push(Ask::Blocks { id, target });
         }
@@ -276,7 +282,8 @@ impl Download {
         let granted = source.credits();
         // Beyond what the class's own origin owes, which is of that class or nobody knows of which.
         let beyond = |class: usize| {
-            let owed = if class == own { 0 } else { peers[&self.origins[class]].source.credits() };
+            let origin = &peers[&self.origins[class]].source;
+            let owed = if class == own || origin.is_silent(now) { 0 } else { origin.credits() };
             left(class).saturating_sub(granted + owed)
         };
         let (credits, class) = match beyond(own) {
@@ -312,10 +319,18 @@ impl Download {
     }
 
     /// What to ask a source for in particular: the rest of a piece that was begun, or else the rarest.
-    fn pick(&self, peers: &Peers, availability: &Availability, key: Handle, rng: &mut Rng) -> Option<Target> {
+    fn pick(
+        &self,
+        now: Instant,
+        peers: &Peers,
+        availability: &Availability,
+        key: Handle,
+        rng: &mut Rng,
+    ) -> Option<Target> {
         let peer = &peers[&key];
         let Announced::Known(offered) = &peer.pieces else { return None };
-        if let Some(&piece) = self.open.iter().find(|piece| offered.get(**piece)) {
+        let is_open_to_it = |piece: &&PieceIndex| offered.get(**piece) && !self.alone.contains(piece);
+        if let Some(&piece) = self.open.iter().find(is_open_to_it) {
             let blocks = &self.partial[&piece].blocks;
             let first =
                 blocks.iter().position(|&block| block == FREE).expect("an open piece has free blocks");
@@ -331,7 +346,7 @@ impl Download {
             if peer.source.refusals < MAX_REFUSALS && self.has_unspread(availability, place) {
                 return None;
             }
-            wanted.remove(&self.left_to_origins(peers, availability));
+            wanted.remove(&self.left_to_origins(now, peers, availability));
         }
         let piece = picker::rarest(&wanted, availability, rng)?;
         Some(Target { piece, blocks: 0..block_count(&self.lengths, piece) })
@@ -346,11 +361,12 @@ impl Download {
     }
 
     /// What origins will choose by themselves: that must not be asked of them, nor of another origin.
-    fn left_to_origins(&self, peers: &Peers, availability: &Availability) -> Bitfield {
+    fn left_to_origins(&self, now: Instant, peers: &Peers, availability: &Availability) -> Bitfield {
         let mut chosen = Bitfield::new(&self.lengths);
         for (origin, class) in self.origins.iter().zip(&self.classes) {
             let source = &peers[origin].source;
-            if source.credits() > 0 || source.refusals < MAX_REFUSALS {
+            let may_choose = source.credits() > 0 || source.refusals < MAX_REFUSALS;
+            if may_choose && !(source.is_silent(now) && source.credits() > 0) {
                 chosen.add(class);
             }
         }
@@ -382,16 +398,24 @@ impl Download {
         target.blocks.clone().map(|block| u64::from(block_len(&lengths, target.piece, block))).sum()
     }
 
-    /// Takes a request's blocks back. A piece of which nothing has arrived nor is under way is untouched again.
+    /// Takes a request's blocks back.
     fn release(&mut self, request: &Request) {
-        let Some(target) = &request.target else { return };
+        if let Some(target) = &request.target {
+            self.release_blocks(target);
+        }
+    }
+
+    /// Takes blocks back. A piece of which nothing has arrived nor is under way is untouched again, and so is one that needs a single
+    /// giver when nothing of it is under way.
+    fn release_blocks(&mut self, target: &Target) {
         let Some(partial) = self.partial.get_mut(&target.piece) else { return };
         for block in &mut partial.blocks[target.blocks.start as usize..target.blocks.end as usize] {
             if let Block::Asked(requests) = block {
                 *requests = requests.saturating_sub(1);
             }
         }
-        if partial.blocks.iter().all(|&block| block == FREE) {
+        let may_keep = !self.alone.contains(&target.piece);
+        if partial.blocks.iter().all(|&block| block == FREE || (block == Block::Arrived && !may_keep)) {
             self.partial.remove(&target.piece);
             self.begun.clear(target.piece);
             self.untouched.set(target.piece);
@@ -424,7 +448,12 @@ impl Download {
         {
             return Arrival::Nonsense;
         }
-        let was_asked = self.settle_request(now, peers, key, id, piece, block, data.len() as u64);
+        let source = &mut peers.get_mut(&key).expect("only peers send").source;
+        if !source.on_delivered(now, data.len() as u64) {
+            return Arrival::Nonsense;
+        }
+        let giver = peers[&key].remote;
+        let was_asked = self.settle_request(peers, key, id, piece, block, data.len() as u64);
         // Of a piece that is had, or that was given up meanwhile; or nobody asked for it, and it may be anything.
         let Some(partial) = self.partial.get_mut(&piece).filter(|_| was_asked) else {
             self.duplicate_bytes += data.len() as u64;
@@ -432,6 +461,11 @@ impl Download {
         };
         if partial.blocks[block as usize] == Block::Arrived {
             self.duplicate_bytes += data.len() as u64;
+            return Arrival::Duplicate;
+        }
+        if self.alone.contains(&piece) && partial.givers.iter().flatten().any(|&other| other != giver) {
+            self.duplicate_bytes += data.len() as u64;
+            self.release_blocks(&Target { piece, blocks: block..block + 1 });
             return Arrival::Duplicate;
         }
         let was_free = partial.blocks[block as usize] == FREE;
@@ -443,9 +477,8 @@ impl Download {
         }
         let offset = block as usize * BLOCK_LEN as usize;
         partial.data[offset..offset + data.len()].copy_from_slice(data);
-        if !partial.givers.contains(&key) {
-            partial.givers.push(key);
-        }
+        partial.givers[block as usize] = Some(giver);
+        peers.get_mut(&key).expect("just seen").source.on_kept_word();
         let is_whole = partial.blocks.iter().all(|&block| block == Block::Arrived);
         if was_free {
             self.note_free_blocks(piece);
@@ -456,14 +489,12 @@ impl Download {
         let partial = self.partial.remove(&piece).expect("just seen");
         self.begun.clear(piece);
         self.storing.insert(piece);
-        Arrival::Whole { piece, data: partial.data, givers: partial.givers }
+        Arrival::Whole { piece, data: partial.data, givers: partial.givers.into_iter().flatten().collect() }
     }
 
     /// Notes on the request's page that a block of it came; true if it was asked for.
-    #[expect(clippy::too_many_arguments, reason = "the parts of one message")]
     fn settle_request(
         &mut self,
-        now: Instant,
         peers: &mut Peers,
         key: Handle,
         id: u64,
@@ -472,7 +503,6 @@ impl Download {
         len: u64,
     ) -> bool {
         let source = &mut peers.get_mut(&key).expect("only peers send").source;
-        source.on_delivered(now, len);
         let Some(index) = source.position(id) else { return false };
         if source.requests()[index].target.is_none() {
             // The source has chosen.
@@ -493,7 +523,7 @@ impl Download {
         let lost: u64 = skipped.clone().map(|b| u64::from(block_len(&self.lengths, piece, b))).sum();
         source.settle(index, block + 1, len + lost);
         if !skipped.is_empty() {
-            self.release(&Request { id, target: Some(Target { piece, blocks: skipped }), bytes: 0 });
+            self.release_blocks(&Target { piece, blocks: skipped });
         }
         true
     }
@@ -501,7 +531,13 @@ impl Download {
     /// A whole piece proved right: it is had, and nobody else needs to send it.
     pub fn on_verified(&mut self, peers: &mut Peers, piece: PieceIndex) -> Vec<(Handle, Ask)> {
         self.have.set(piece);
+        self.alone.remove(&piece);
         self.give_up(peers, piece)
+    }
+
+    /// From now on one peer alone has to give all of `piece`.
+    pub fn fetch_alone(&mut self, piece: PieceIndex) {
+        self.alone.insert(piece);
     }
 
     /// Forgets what has arrived of a piece, and takes back what is under way of it.
@@ -546,9 +582,10 @@ impl Download {
     }
 
     /// A source will not serve a request: it is over. What had been asked for, if it was anything in particular.
-    pub fn on_reject(&mut self, peers: &mut Peers, key: Handle, id: u64) -> Option<Target> {
+    pub fn on_reject(&mut self, now: Instant, peers: &mut Peers, key: Handle, id: u64) -> Option<Target> {
         let source = &mut peers.get_mut(&key).expect("only peers answer").source;
         let request = source.take(source.position(id)?);
+        source.on_missed(now);
         self.release(&request);
         request.target
     }
@@ -558,10 +595,17 @@ impl Download {
     pub fn steal(&mut self, now: Instant, peers: &mut Peers, thief: Handle) -> Vec<(Handle, Ask)> {
         let Some((victim, index)) = self.find_prey(now, peers, thief) else { return Vec::new() };
         let source = &mut peers.get_mut(&victim).expect("just seen").source;
-        let target = source.requests()[index].target.clone().expect("credits aren't stolen");
+        let mut target = source.requests()[index].target.clone().expect("credits aren't stolen");
+        let needs_one_giver = self.alone.contains(&target.piece);
+        if needs_one_giver {
+            target.blocks = 0..block_count(&self.lengths, target.piece);
+        }
         let mut asks = Vec::new();
         // The first may be on its way: then it is doubled.
-        if index > 0 || source.keeps_waiting(now) {
+        if index == 0 {
+            source.on_missed(now);
+        }
+        if index > 0 || source.keeps_waiting(now) || needs_one_giver {
             let request = source.take(index);
             self.release(&request);
             asks.push((victim, Ask::Cancel { id: request.id }));
@@ -577,23 +621,30 @@ impl Download {
         let source = &peers[&thief].source;
         let Announced::Known(offered) = &peers[&thief].pieces else { return None };
         // Most have nothing that is under way: there is no need to look at what others are asked for then.
-        if !source.requests().is_empty() || !offered.meets(&self.begun) {
+        if !source.requests().is_empty() || !source.is_trusted(now) || !offered.meets(&self.begun) {
             return None;
         }
+        // Of those that have nothing to do, the one that keeps its word takes over.
+        let better =
+            |peer: &Peer| peer.source.requests().is_empty() && peer.source.misses() < source.misses();
+        let others: Vec<&Peer> =
+            if source.misses() == 0 { Vec::new() } else { peers.values().filter(|p| better(p)).collect() };
         let gain = if self.untouched.is_empty() { STEAL_GAIN_AT_END } else { STEAL_GAIN };
         let mut thief_rate = None;
         let mut best: Option<(f64, Handle, usize)> = None;
         for (&key, peer) in peers.iter().filter(|(key, _)| **key != thief) {
             let requests = peer.source.requests();
-            let may_go = |request: &Request| {
-                request
-                    .target
-                    .as_ref()
-                    .is_some_and(|target| offered.get(target.piece) && self.is_sole(target))
+            let may_go = |request: &Request, most: u32| {
+                request.target.as_ref().is_some_and(|target| {
+                    offered.get(target.piece)
+                        && self.is_rare(target, most)
+                        && !others.iter().any(|other| other.has(target.piece))
+                })
             };
-            let last = requests.iter().enumerate().skip(1).rev().find(|(_, request)| may_go(request));
+            let last = requests.iter().enumerate().skip(1).rev().find(|(_, request)| may_go(request, 1));
             let Some((index, request)) = last.or_else(|| Some((0, requests.front()?))) else { continue };
-            if index == 0 && !may_go(request) {
+            let most = if peer.source.is_silent(now) { MAX_COPIES - 1 } else { 1 };
+            if index == 0 && !may_go(request, most) {
                 continue;
             }
             let rate = peer.source.meter.rate(now).max(1.0);
@@ -618,11 +669,11 @@ impl Download {
         best.map(|(_, key, index)| (key, index))
     }
 
-    /// Whether the first block of `target` is missing, or here, but not under way in more requests than one.
-    fn is_sole(&self, target: &Target) -> bool {
+    /// Whether the first block of `target` is missing, or here, but not under way in more requests than `most`.
+    fn is_rare(&self, target: &Target, most: u32) -> bool {
         self.partial.get(&target.piece).is_some_and(|partial| {
             match partial.blocks[target.blocks.start as usize] {
-                Block::Asked(requests) => requests <= 1,
+                Block::Asked(requests) => requests <= most,
                 Block::Arrived => true,
             }
         })
@@ -638,6 +689,7 @@ impl Download {
         if requests.is_empty() {
             return Vec::new();
         }
+        source.on_missed(now);
         // What it was to choose by itself may be asked of others now.
         source.refusals = MAX_REFUSALS;
         requests.iter().for_each(|request| self.release(request));
@@ -648,7 +700,8 @@ impl Download {
 impl Partial {
     fn new(lengths: &Lengths, piece: PieceIndex) -> Partial {
         let blocks = vec![FREE; block_count(lengths, piece) as usize];
-        Partial { data: Vec::new(), blocks, givers: Vec::new() }
+        let givers = vec![None; blocks.len()];
+        Partial { data: Vec::new(), blocks, givers }
     }
 }
 

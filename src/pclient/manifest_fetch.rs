@@ -17,8 +17,11 @@ use crate::time::{Duration, Instant};
 
 /// Who gives no part for this long is left for others.
 const PATIENCE: Duration = Duration::from_secs(3);
-/// Most peers that are asked at a time.
-const MAX_ASKED: usize = 8;
+/// While nobody has answered, twice as many are asked each time that this has passed.
+const HEDGE: Duration = Duration::from_millis(500);
+/// Most peers that are asked at a time, and most while they are silent.
+pub const MAX_ASKED: usize = 8;
+const MAX_HEDGED: usize = 16;
 /// Most hashes kept that came before the outline.
 const MAX_EARLY: usize = 4 * MAX_PART_LEN;
 
@@ -106,6 +109,14 @@ impl ManifestFetch {
         let mut others = std::mem::replace(&mut self.asked, vec![key]);
         others.retain(|&asked| asked != key);
         others
+    }
+
+    /// How many more are to be asked, as those who were asked have been silent for a while.
+    pub fn lacks(&self, now: Instant) -> usize {
+        if self.has_giver || self.asked.is_empty() || now.since(self.heard) < HEDGE {
+            return 0;
+        }
+        self.asked.len().min(MAX_HEDGED.saturating_sub(self.asked.len()))
     }
 
     /// Whether all who were asked have been silent for too long.

@@ -33,6 +33,7 @@ pub mod rate;
 mod shelf;
 pub mod size_proof;
 pub mod storage;
+mod suspects;
 pub mod swarm;
 mod tree;
 pub mod upload;

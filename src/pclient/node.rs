@@ -3,6 +3,7 @@
 //! No socket, thread or clock here. [`client`](super::client) runs it on a real proxy, the simulator on a shaped
 //! link; both run this very type.
 
+mod admission;
 mod deadlines;
 mod events;
 mod exchange;
@@ -13,6 +14,7 @@ use std::net::SocketAddr;
 
 use smallvec::SmallVec;
 
+use self::admission::Newcomers;
 use self::exchange::Exchange;
 use self::turns::Turns;
 use super::account::Account;
@@ -86,6 +88,9 @@ const LOOK_AROUND: Duration = Duration::from_secs(3);
 
 /// Who was told that a file is open, and has said nothing since, has not understood it.
 const OPEN_TIMEOUT: Duration = Duration::from_secs(5);
+/// An address that hasn't answered for this long keeps no other from being tried; but so many dials may be under way at most.
+const DIAL_WAIT: Duration = Duration::from_secs(1);
+const MAX_HALF_OPEN: usize = 50;
 
 /// Most messages, and their longest, that are kept on a connection until their channel is opened.
 const MAX_EARLY: usize = 64;
@@ -121,6 +126,8 @@ struct Connection {
     heard: Instant,
     /// The files that this side has introduced.
     opened: BTreeSet<Fid>,
+    /// How many times the other side has opened a file in vain.
+    refused: u32,
     keeps_alive: bool,
 }
 
@@ -169,6 +176,7 @@ pub struct Node {
     intake: Intake,
     trackers: Trackers,
     connections: SmallMap<Handle, Connection>,
+    newcomers: Newcomers,
     members: SmallMap<Fid, Membership>,
     next_number: u32,
     /// Files take turns at the uplink.
@@ -209,6 +217,7 @@ impl Node {
             rng,
             config,
             connections: SmallMap::new(),
+            newcomers: Newcomers::default(),
             members: SmallMap::new(),
             next_number: 0,
             turns: Turns::default(),
@@ -431,7 +440,13 @@ impl Node {
         }
         self.may_dial = false;
         for member in self.members.values_mut().filter(|member| member.role == Role::Downloading) {
-            let under_way = self.connections.values().filter(|c| !c.established).count();
+            // Who hasn't answered by now most likely never will: the next one is tried meanwhile.
+            let is_young = |c: &&Connection| !c.established && now.since(c.heard) < DIAL_WAIT;
+            let half_open = self.connections.values().filter(|c| !c.established).count();
+            if half_open >= MAX_HALF_OPEN {
+                break;
+            }
+            let under_way = self.connections.values().filter(is_young).count();
             let is_dialled = |key| self.connections.get(key).is_some_and(|connection| !connection.inbound);
             let dialled = member.swarm.peers().keys().filter(|key| is_dialled(key)).count();
             let mut room = self.config.dials().saturating_sub(dialled + under_way);
@@ -462,7 +477,9 @@ impl Node {
             }
         }
         let fetching = self.members.values().filter(|member| member.role == Role::Downloading);
-        self.next_dial = fetching.filter_map(|member| member.book.next_due(now)).min();
+        let retry = fetching.filter_map(|member| member.book.next_due(now)).min();
+        let dialled = self.connections.values().filter(|c| !c.established).map(|c| c.heard + DIAL_WAIT);
+        self.next_dial = retry.into_iter().chain(dialled.filter(|&due| due > now)).min();
     }
 
     /// Queues content while the windows have room, the files taking turns. False if there was nothing to send.
@@ -542,6 +559,7 @@ impl Connection {
             early: Vec::new(),
             heard: now,
             opened: BTreeSet::new(),
+            refused: 0,
             keeps_alive: false,
         }
     }

@@ -18,6 +18,11 @@ const NEW_SILENCE: Duration = Duration::from_secs(1);
 pub(super) const STALL: Duration = Duration::from_secs(10);
 /// But where that has not helped, not before this.
 const MAX_STALL: Duration = Duration::from_secs(160);
+/// Who has so often in a row not given what it was asked for is not asked for a while: the first time for this long, and twice as
+/// long with each further time, up to the last.
+const PATIENCE: u32 = 4;
+const FIRST_MISTRUST: Duration = Duration::from_millis(250);
+const MAX_MISTRUST: Duration = Duration::from_secs(8);
 /// Most announcements that are kept while the manifest is still missing.
 const MAX_EARLY_HAVES: usize = 100_000;
 
@@ -42,6 +47,8 @@ pub struct Peer {
     pub haves: Vec<PieceIndex>,
     /// The next part of the manifest that it asks for.
     pub wants_manifest: Option<u64>,
+    /// How many parts it was given.
+    pub manifest_parts: u64,
 }
 
 impl Peer {
@@ -54,9 +61,10 @@ impl Peer {
             began_complete: false,
             pieces: Announced::Early { complete: false, bytes: None, haves: Vec::new() },
             source: Source::new(now),
-            queue: Queue::default(),
+            queue: Queue { asked: now, ..Queue::default() },
             haves: Vec::new(),
             wants_manifest: None,
+            manifest_parts: 0,
         }
     }
 
@@ -140,6 +148,8 @@ pub struct Source {
     /// How many of those leave the choice to the source, and it has not chosen yet.
     credits: usize,
     next_id: u64,
+    /// Bytes that it was ever asked for, less those that it has sent.
+    owed: u64,
     /// What it delivers.
     pub meter: RateMeter,
     /// When it last delivered, or when it was first asked after nothing was under way.
@@ -150,6 +160,10 @@ pub struct Source {
     pub is_delivering: bool,
     /// How long it took from one delivery to the next of late, at most; zero before the first.
     pause: Duration,
+    /// How often in a row what it was asked for had to be asked of others, or was denied though it claims to have it.
+    misses: u32,
+    /// Not before then is it asked again.
+    trusted_from: Instant,
     /// How often in a row it gave credits back.
     pub refusals: u32,
     /// Not before then will it get credits again.
@@ -163,11 +177,14 @@ impl Source {
             outstanding: 0,
             credits: 0,
             next_id: 0,
+            owed: 0,
             meter: RateMeter::new(now),
             active: now,
             patience: STALL,
             is_delivering: false,
             pause: Duration::ZERO,
+            misses: 0,
+            trusted_from: now,
             refusals: 0,
             credit_pause: now,
         }
@@ -188,12 +205,16 @@ impl Source {
         self.credits
     }
 
-    /// `bytes` B of content came.
-    pub fn on_delivered(&mut self, now: Instant, bytes: u64) {
+    /// `bytes` B of content came. False if that is more than it was ever asked for: nobody honest sends what nobody wants, or
+    /// sends it twice.
+    pub fn on_delivered(&mut self, now: Instant, bytes: u64) -> bool {
+        let Some(owed) = self.owed.checked_sub(bytes) else { return false };
+        self.owed = owed;
         self.meter.add(now, bytes);
         self.pause = now.since(self.active).max(self.pause * 7 / 8);
         self.patience = STALL.max(self.patience * 15 / 16);
         self.active = now;
+        true
     }
 
     /// Whether it has delivered nothing for twice as long as usual.
@@ -219,6 +240,30 @@ impl Source {
         !self.is_delivering && now.since(self.active) >= MAX_WAIT
     }
 
+    /// It didn't give what it was asked for. Who does so time and again gets in the way of those who would: it is asked again after
+    /// ever longer pauses.
+    pub fn on_missed(&mut self, now: Instant) {
+        self.misses += 1;
+        if let Some(further) = self.misses.checked_sub(PATIENCE) {
+            self.trusted_from = now + (FIRST_MISTRUST * (1 << further.min(10))).min(MAX_MISTRUST);
+        }
+    }
+
+    /// It gave something that was missing.
+    pub fn on_kept_word(&mut self) {
+        self.misses = 0;
+    }
+
+    /// How often in a row it didn't give what it was asked for.
+    pub fn misses(&self) -> u32 {
+        self.misses
+    }
+
+    /// Whether it may be asked for anything now.
+    pub fn is_trusted(&self, now: Instant) -> bool {
+        now >= self.trusted_from
+    }
+
     /// Enters a request for `bytes` B and gives its name.
     pub fn push(&mut self, now: Instant, target: Option<Target>, bytes: u64) -> u64 {
         if self.requests.is_empty() {
@@ -227,6 +272,7 @@ impl Source {
         let id = self.next_id;
         self.next_id += 1;
         self.outstanding += bytes;
+        self.owed += bytes;
         self.credits += usize::from(target.is_none());
         self.requests.push_back(Request { id, target, bytes });
         id
@@ -324,6 +370,10 @@ pub struct Queue {
     pub unspread: u32,
     /// When it was last served: a count, not a time.
     pub served: u64,
+    /// When it last asked for anything, or joined.
+    pub asked: Instant,
+    /// How many requests of its were denied since it was last served.
+    pub denied: usize,
 }
 
 impl Queue {

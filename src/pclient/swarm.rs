@@ -25,6 +25,7 @@ use super::pieces::{Bitfield, Lengths};
 use super::rate::RateMeter;
 use super::shelf::Shelf;
 use super::storage::Storage;
+use super::suspects::Suspects;
 use super::upload::Upload;
 use crate::machine::Job;
 use crate::name::FileName;
@@ -101,6 +102,7 @@ pub struct Swarm {
     /// Peers that may have begun to owe us something, or ceased to, since their connections were last looked after.
     unwatched: Vec<Handle>,
     conduct: Conduct,
+    suspects: Suspects,
     sending: RateMeter,
     tick: Option<Instant>,
     haves: HaveSchedule,
@@ -157,6 +159,7 @@ impl Swarm {
             peers: Peers::new(),
             unwatched: Vec::new(),
             conduct: Conduct::default(),
+            suspects: Suspects::default(),
             sending: RateMeter::new(now),
             tick: None,
             haves: HaveSchedule::new(now),
@@ -392,7 +395,7 @@ impl Swarm {
             content.upload.remove_peer(&self.peers, &content.availability, key, &peer);
         }
         if let Some(download) = &mut self.download {
-            download.remove_peer(&self.peers, key, peer);
+            download.remove_peer(&self.peers, peer);
         }
         if self.fetch.as_mut().is_some_and(|fetch| fetch.withdraw(key)) {
             self.advance_fetch(now);
@@ -402,14 +405,35 @@ impl Swarm {
 
     fn ban(&mut self, now: Instant, key: Handle) {
         if let Some(peer) = self.peers.get(&key) {
-            let until = self.conduct.strike(now, peer.remote);
-            log::warn!(
-                "{} gave what can't be part of {}: banned for {:?}",
-                peer.remote,
-                self.fid.short(),
-                until.since(now)
-            );
-            self.notices.push(Notice::Ban(peer.remote, until));
+            self.ban_address(now, peer.remote);
+        }
+    }
+
+    /// Bans who is, or was, at `addr`.
+    fn ban_address(&mut self, now: Instant, addr: SocketAddr) {
+        let until = self.conduct.strike(now, addr);
+        self.announce_ban(now, addr, until);
+    }
+
+    /// Bans who asked for far more than anybody needs.
+    pub fn ban_flooder(&mut self, now: Instant, addr: SocketAddr) {
+        let until = self.conduct.flood(now, addr);
+        self.announce_ban(now, addr, until);
+    }
+
+    fn announce_ban(&mut self, now: Instant, addr: SocketAddr, until: Instant) {
+        log::warn!(
+            "{addr} gave, or asked for, what can't be right of {}: banned for {:?}",
+            self.fid.short(),
+            until.since(now)
+        );
+        self.notices.push(Notice::Ban(addr, until));
+    }
+
+    /// A peer has another address from now on: it answers for what it does there.
+    pub fn on_moved(&mut self, key: Handle, remote: SocketAddr) {
+        if let Some(peer) = self.peers.get_mut(&key) {
+            peer.remote = remote;
         }
     }
 
@@ -417,7 +441,7 @@ impl Swarm {
     pub fn on_message(&mut self, now: Instant, key: Handle, message: &Message<'_>) {
         self.unwatched.push(key);
         match *message {
-            Message::AskManifest { part, .. } => self.on_ask_manifest(key, part),
+            Message::AskManifest { part, .. } => self.on_ask_manifest(now, key, part),
             Message::Outline { size, proof, joints, .. } => self.on_outline(now, key, size, proof, joints),
             Message::Hashes { part, hashes, .. } => self.on_hashes(now, key, part, hashes),
             Message::Bitfield { bytes, .. } => self.on_bitfield(now, key, bytes),
@@ -439,7 +463,7 @@ impl Swarm {
                 }
                 self.refill(now, key);
             }
-            Message::Reject { id, .. } => self.on_reject(key, id),
+            Message::Reject { id, .. } => self.on_reject(now, key, id),
             Message::Block { id, piece, block, data, .. } => {
                 self.on_block(now, key, id, (piece, block), data);
             }

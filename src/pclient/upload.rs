@@ -15,8 +15,8 @@ use crate::rand::Rng;
 use crate::rudp::Handle;
 use crate::small::SmallSet;
 
-/// Most requests that one peer may have waiting; more is an attack.
-const MAX_WANTED: usize = 2_000;
+/// Most requests that one peer may have waiting, and most in a row that can't be served; more is an attack.
+pub const MAX_WANTED: usize = 2_000;
 /// So many random draws are tried for a piece of a class before all are looked through.
 const DRAWS: usize = 16;
 
@@ -194,7 +194,7 @@ impl Upload {
                     self.current = None;
                 }
                 self.turn += 1;
-                peer.queue.served = self.turn;
+                (peer.queue.served, peer.queue.denied) = (self.turn, 0);
                 return Some(Next::Block(serve));
             }
             let wanted = peer.queue.wanted.pop_front().expect("chosen because it wants something");

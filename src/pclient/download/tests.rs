@@ -144,7 +144,7 @@ fn what_a_peer_owes_is_free_when_it_leaves() {
     assert_eq!(table.fill(stayer), []);
     let gone = table.peers.remove(&leaver).unwrap();
     table.availability.discount_peer(&gone);
-    table.download.remove_peer(&table.peers, leaver, gone);
+    table.download.remove_peer(&table.peers, gone);
     assert_eq!(pieces(&table.fill(stayer)), [0, 1]);
 }
 
@@ -191,15 +191,17 @@ fn a_request_that_waits_for_its_turn_elsewhere_is_taken_over() {
 
 #[test]
 fn what_comes_twice_is_counted_and_what_cannot_be_is_nonsense() {
-    let mut table = Table::new(2);
-    let relay = table.relay(1, &[0, 1]);
+    let mut table = Table::new(3);
+    let relay = table.relay(1, &[0, 1, 2]);
     let Ask::Blocks { id, target } = table.fill(relay)[0].clone() else { panic!() };
     let first = u64::from(target.piece.get());
     assert_eq!(table.arrives(relay, 77, first), Arrival::Duplicate, "nobody asked for that");
     table.delivers(relay, id, first);
+    assert_eq!(table.fill(relay).len(), 1);
     assert_eq!(table.arrives(relay, id, first), Arrival::Duplicate);
     assert_eq!(table.download.duplicate_bytes, 2 * PIECE);
-    assert_eq!(table.arrives(relay, 1, 2), Arrival::Nonsense);
+    assert_eq!(table.arrives(relay, id, first), Arrival::Nonsense, "three were asked for, four have come");
+    assert_eq!(table.arrives(relay, 1, 3), Arrival::Nonsense);
     let nonsense = |table: &mut Table, block, len| {
         table.download.on_block(table.now, &mut table.peers, relay, 1, (1, block), &vec![0; len])
     };
@@ -213,7 +215,9 @@ fn a_spoiled_piece_is_asked_for_again() {
     let mut table = Table::new(1);
     let (liar, honest) = (table.relay(1, &[0]), table.relay(2, &[0]));
     table.fill(liar);
-    assert!(matches!(table.arrives(liar, 0, 0), Arrival::Whole { givers, .. } if givers == [liar]));
+    assert!(
+        matches!(table.arrives(liar, 0, 0), Arrival::Whole { givers, .. } if givers == [table.peers[&liar].remote])
+    );
     let piece = table.download.lengths.piece(0).unwrap();
     table.download.give_up(&mut table.peers, piece);
     assert_eq!(pieces(&table.fill(honest)), [0]);
@@ -245,4 +249,87 @@ fn a_source_that_serves_others_meanwhile_has_not_stalled() {
     assert_eq!(table.unstall(origin, spread), []);
     table.now = spread + STALL;
     assert_eq!(table.unstall(origin, spread).len(), 2);
+}
+
+/// A receiver of one piece of four blocks, and what several sources make of it.
+struct Blocks(Table);
+
+const COUNT: u32 = 4;
+
+impl Blocks {
+    fn new() -> Blocks {
+        let mut table = Table::new(1);
+        let lengths = Lengths::new(u64::from(COUNT * BLOCK_LEN), 16).unwrap();
+        table.download = Download::new(lengths, Bitfield::new(&lengths));
+        table.availability = Availability::new(lengths);
+        Blocks(table)
+    }
+
+    fn asked(&mut self, key: Handle) -> (u64, std::ops::Range<u32>) {
+        match &self.0.fill(key)[..] {
+            [Ask::Blocks { id, target }] => (*id, target.blocks.clone()),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    fn arrives(&mut self, from: Handle, id: u64, block: u32) -> Arrival {
+        let (now, data) = (self.0.now, vec![1; BLOCK_LEN as usize]);
+        self.0.download.on_block(now, &mut self.0.peers, from, id, (0, block.into()), &data)
+    }
+
+    fn leaves(&mut self, key: Handle) {
+        let gone = self.0.peers.remove(&key).unwrap();
+        self.0.availability.discount_peer(&gone);
+        self.0.download.remove_peer(&self.0.peers, gone);
+    }
+}
+
+#[test]
+fn who_has_left_still_answers_for_what_it_gave() {
+    let mut blocks = Blocks::new();
+    let (liar, honest) = (blocks.0.relay(1, &[0]), blocks.0.relay(2, &[0]));
+    let addrs = [liar, honest].map(|key| blocks.0.peers[&key].remote);
+    let (id, _) = blocks.asked(liar);
+    assert_eq!(blocks.arrives(liar, id, 0), Arrival::Partial);
+    blocks.leaves(liar);
+    let (id, rest) = blocks.asked(honest);
+    assert_eq!(rest, 1..COUNT);
+    (1..COUNT - 1).for_each(|block| assert_eq!(blocks.arrives(honest, id, block), Arrival::Partial));
+    let whole = blocks.arrives(honest, id, COUNT - 1);
+    let Arrival::Whole { givers, .. } = whole else { panic!("{whole:?}") };
+    assert_eq!(givers, [addrs[0], addrs[1], addrs[1], addrs[1]]);
+}
+
+#[test]
+fn a_piece_that_several_have_spoiled_comes_from_one_alone() {
+    let mut blocks = Blocks::new();
+    let (first, second) = (blocks.0.relay(1, &[0]), blocks.0.relay(2, &[0]));
+    let piece = blocks.0.download.lengths.piece(0).unwrap();
+    blocks.0.download.fetch_alone(piece);
+    let (id, _) = blocks.asked(first);
+    assert_eq!(blocks.arrives(first, id, 0), Arrival::Partial);
+    // It falls silent: all of the piece is asked of the other, and what comes late of the first counts for nothing.
+    blocks.0.now += Duration::from_secs(9);
+    let stolen = blocks.0.download.steal(blocks.0.now, &mut blocks.0.peers, second);
+    let [(from, Ask::Cancel { .. }), (_, Ask::Blocks { id: new, target })] = &stolen[..] else {
+        panic!("{stolen:?}")
+    };
+    assert_eq!((*from, target.blocks.clone()), (first, 0..COUNT));
+    assert_eq!(blocks.arrives(second, *new, 0), Arrival::Partial);
+    assert_eq!(blocks.arrives(first, id, 1), Arrival::Duplicate);
+    (1..COUNT - 1).for_each(|block| assert_eq!(blocks.arrives(second, *new, block), Arrival::Partial));
+    assert!(matches!(blocks.arrives(second, *new, COUNT - 1), Arrival::Whole { .. }));
+}
+
+#[test]
+fn who_leaves_in_the_middle_of_such_a_piece_leaves_nothing_of_it() {
+    let mut blocks = Blocks::new();
+    let (first, second) = (blocks.0.relay(1, &[0]), blocks.0.relay(2, &[0]));
+    let piece = blocks.0.download.lengths.piece(0).unwrap();
+    blocks.0.download.fetch_alone(piece);
+    let (id, _) = blocks.asked(first);
+    assert_eq!(blocks.arrives(first, id, 0), Arrival::Partial);
+    blocks.leaves(first);
+    let (_, all) = blocks.asked(second);
+    assert_eq!(all, 0..COUNT);
 }

@@ -59,6 +59,7 @@ impl Node {
         }
         self.settle_farewells(now);
         self.ask_for_peers(now);
+        self.close_idle_newcomers(now);
     }
 
     pub(super) fn next_deadline(&self) -> Option<Instant> {
@@ -75,6 +76,6 @@ impl Node {
             Role::Sharing => None,
         });
         let farewells = self.farewells.values().map(|farewell| farewell.deadline);
-        members.chain(farewells).chain(self.leaving).min()
+        members.chain(farewells).chain(self.leaving).chain(self.newcomers.due()).min()
     }
 }

@@ -30,6 +30,7 @@ impl Node {
                 if let Some(connection) = self.connections.get_mut(&handle) {
                     connection.remote = remote;
                 }
+                self.members.values_mut().for_each(|member| member.swarm.on_moved(handle, remote));
             }
             rudp::Event::Closed { handle, remote, reason } => {
                 log::debug!("connection with {remote} is over: {reason}");
@@ -52,9 +53,14 @@ impl Node {
     pub(super) fn on_connected(&mut self, now: Instant, key: Handle, remote: SocketAddr, inbound: bool) {
         let connection = self.connections.get_or_insert_with(key, || Connection::new(now, remote, inbound));
         connection.established = true;
+        self.newcomers.add(now, key);
         self.unwatched.push(key);
+        if self.is_banned(now, key) {
+            return self.endpoint.close(key, 3);
+        }
         say(&mut self.endpoint, key, &Message::Hello { node: self.id });
         // Whoever dials knows why: it opens the files that it dialled for.
+        let Some(connection) = self.connections.get_mut(&key) else { return };
         for member in self.members.values_mut().filter(|_| !inbound) {
             if member.book.contains(remote) {
                 member.book.succeeded(remote);
@@ -144,18 +150,18 @@ impl Node {
         is_complete: bool,
     ) {
         let Some(connection) = self.connections.get_mut(&key) else { return };
-        let Some(member) = self.members.get_mut(&fid) else {
-            return say(&mut self.endpoint, key, &Message::Refuse { fid });
-        };
+        let Some(member) = self.members.get_mut(&fid) else { return self.refuse(now, key, fid) };
         let renames = connection.channels.iter().any(|(&known, &of)| of == fid && known != channel);
         // Whoever is banned has to ask again later; taken in silently, it would wait for ever.
         if renames || member.swarm.is_banned(now, connection.remote) {
             return self.endpoint.close(key, 3);
         }
         let is_new = !connection.opened.contains(&fid);
-        if is_new && member.swarm.hungry_peers() >= self.config.most_peers(&member.swarm) {
-            return say(&mut self.endpoint, key, &Message::Refuse { fid });
+        if is_new && !self.admits(now, fid) {
+            return self.refuse(now, key, fid);
         }
+        let Some(connection) = self.connections.get_mut(&key) else { return };
+        let Some(member) = self.members.get_mut(&fid) else { return };
         connection.channels.insert(channel, fid);
         if connection.opened.insert(fid) {
             say(&mut self.endpoint, key, &member.swarm.open_message());

@@ -1,22 +1,30 @@
 //! The receiver's side of a swarm: the manifest, then the pieces, verified and stored.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use super::{Content, Notice, Swarm};
 use crate::Error;
 use crate::pclient::download::{Arrival, Ask, Download};
 use crate::pclient::manifest::{Manifest, ManifestError};
-use crate::pclient::manifest_fetch::{Gain, ManifestFetch};
+use crate::pclient::manifest_fetch::{Gain, MAX_ASKED, ManifestFetch};
 use crate::pclient::message::Message;
 use crate::pclient::peer::Announced;
 use crate::pclient::pieces::{Bitfield, PieceIndex};
+use crate::pclient::suspects::{BlockHash, block_hashes};
 use crate::rudp::{Class, Handle};
 use crate::time::Instant;
 
-/// What a piece turned out to be.
+/// What a piece turned out to be, with what its blocks hash to if somebody has to answer for them.
 enum Verdict {
-    Stored,
-    Spoiled,
+    Stored(Vec<BlockHash>),
+    Spoiled(Vec<BlockHash>),
+}
+
+/// Who gave all blocks of a piece, if it was one peer.
+fn sole_giver(givers: &[SocketAddr]) -> Option<SocketAddr> {
+    let (&first, rest) = givers.split_first()?;
+    rest.iter().all(|&giver| giver == first).then_some(first)
 }
 
 impl Swarm {
@@ -32,16 +40,24 @@ impl Swarm {
                 self.stop_asking(key);
             }
         }
-        let Some(fetch) = self.fetch.as_ref().filter(|fetch| fetch.asked().is_empty()) else { return };
-        debug_assert!(fetch.may_ask());
-        let holders = self.peers.iter().filter(|(_, peer)| peer.has_manifest);
+        let Some(fetch) = &self.fetch else { return };
+        let (asked, lacks) = (fetch.asked().to_vec(), fetch.lacks(now));
+        if !asked.is_empty() && lacks == 0 {
+            return;
+        }
+        let holders = self.peers.iter().filter(|(key, peer)| peer.has_manifest && !asked.contains(key));
         // Relays before a source, whose uplink is precious.
         let mut ranked: Vec<_> =
             holders.map(|(&key, peer)| (peer.source.refusals, peer.began_complete, key)).collect();
         self.rng.shuffle(&mut ranked);
-        let Some(&(refusals, is_source, _)) = ranked.iter().min_by_key(|(r, s, _)| (*r, *s)) else { return };
-        ranked.retain(|&(r, s, _)| (r, s) == (refusals, is_source));
-        ranked.truncate(if is_source { 1 } else { ranked.len() });
+        ranked.sort_by_key(|&(refusals, is_source, _)| (refusals, is_source));
+        if asked.is_empty() {
+            let Some(&(refusals, is_source, _)) = ranked.first() else { return };
+            ranked.retain(|&(r, s, _)| (r, s) == (refusals, is_source));
+            ranked.truncate(if is_source { 1 } else { MAX_ASKED });
+        } else {
+            ranked.truncate(lacks);
+        }
         ranked.into_iter().for_each(|(_, _, key)| self.ask_manifest_of(now, key));
     }
 
@@ -59,7 +75,7 @@ impl Swarm {
     }
 
     fn ask_manifest_of(&mut self, now: Instant, key: Handle) {
-        let Some(fetch) = self.fetch.as_mut().filter(|fetch| fetch.may_ask()) else { return };
+        let Some(fetch) = &mut self.fetch else { return };
         fetch.ask(now, key);
         let part = Some(fetch.next_part());
         self.say(key, &Message::AskManifest { channel: self.number.into(), part });
@@ -164,9 +180,9 @@ impl Swarm {
 
     /// A peer won't serve a request. What it doesn't serve it doesn't have, whatever it says: it isn't asked for that
     /// again.
-    pub(super) fn on_reject(&mut self, key: Handle, id: u64) {
+    pub(super) fn on_reject(&mut self, now: Instant, key: Handle, id: u64) {
         let (Some(download), Some(content)) = (&mut self.download, &mut self.content) else { return };
-        let Some(target) = download.on_reject(&mut self.peers, key, id) else { return };
+        let Some(target) = download.on_reject(now, &mut self.peers, key, id) else { return };
         let Some(peer) = self.peers.get_mut(&key) else { return };
         if let Announced::Known(pieces) = &mut peer.pieces
             && pieces.clear(target.piece)
@@ -177,22 +193,30 @@ impl Swarm {
 
     /// A piece has all its blocks: it counts only if it is what the manifest says, and when it is stored. Both take
     /// long, so another thread does them.
-    pub(super) fn on_whole_piece(&mut self, piece: PieceIndex, data: Vec<u8>, givers: Vec<Handle>) {
+    pub(super) fn on_whole_piece(&mut self, piece: PieceIndex, data: Vec<u8>, givers: Vec<SocketAddr>) {
         let Some(content) = &self.content else { return };
+        let is_suspect = self.suspects.holds(piece);
         let (manifest, storage) = (Arc::clone(&content.manifest), Arc::clone(&content.storage));
         self.jobs.push_back(Box::new(move || {
             let outcome = if manifest.verify_piece(piece, &data) {
                 let offset = manifest.lengths().piece_range(piece).start;
-                storage.write_at(offset, &data).map(|()| Verdict::Stored)
+                let hashes = if is_suspect { block_hashes(&data) } else { Vec::new() };
+                storage.write_at(offset, &data).map(|()| Verdict::Stored(hashes))
             } else {
-                Ok(Verdict::Spoiled)
+                let hashes = if sole_giver(&givers).is_none() { block_hashes(&data) } else { Vec::new() };
+                Ok(Verdict::Spoiled(hashes))
             };
             Box::new(move |swarm: &mut Swarm, now| {
                 let Some(download) = &mut swarm.download else { return };
                 download.recycle(data);
                 match outcome {
-                    Ok(Verdict::Stored) => swarm.on_stored(now, piece, &givers),
-                    Ok(Verdict::Spoiled) => swarm.on_spoiled(now, piece, &givers),
+                    Ok(Verdict::Stored(hashes)) => {
+                        swarm.on_stored(now, piece, &givers);
+                        for liar in swarm.suspects.convict(piece, &hashes) {
+                            swarm.ban_address(now, liar);
+                        }
+                    }
+                    Ok(Verdict::Spoiled(hashes)) => swarm.on_spoiled(now, piece, &givers, &hashes),
                     Err(source) => swarm.on_storage_error(source),
                 }
             })
@@ -203,25 +227,26 @@ impl Swarm {
         self.notices.push(Notice::Failed(Error::Storage { fid: self.fid, source: source.into() }));
     }
 
-    fn on_spoiled(&mut self, now: Instant, piece: PieceIndex, givers: &[Handle]) {
+    fn on_spoiled(&mut self, now: Instant, piece: PieceIndex, givers: &[SocketAddr], hashes: &[BlockHash]) {
         let Some(download) = &mut self.download else { return };
         log::warn!("piece {} of {} doesn't verify", piece.get(), self.fid.short());
         let cancels = download.give_up(&mut self.peers, piece);
-        self.send_asks(cancels);
-        // One giver alone is proved a liar; of several, the next to give the whole piece will show.
-        if let [liar] = givers {
-            self.ban(now, *liar);
+        match sole_giver(givers) {
+            Some(liar) => self.ban_address(now, liar),
+            None => {
+                self.suspects.note(piece, hashes, givers);
+                download.fetch_alone(piece);
+            }
         }
+        self.send_asks(cancels);
         self.refill_all(now);
     }
 
-    fn on_stored(&mut self, now: Instant, piece: PieceIndex, givers: &[Handle]) {
+    fn on_stored(&mut self, now: Instant, piece: PieceIndex, givers: &[SocketAddr]) {
         let Some(download) = &mut self.download else { return };
         self.last_progress = now;
-        if let [giver] = givers
-            && let Some(peer) = self.peers.get(giver)
-        {
-            self.conduct.good(peer.remote);
+        if let Some(giver) = sole_giver(givers) {
+            self.conduct.good(giver);
         }
         let was_held_up = download.is_held_up();
         let cancels = download.on_verified(&mut self.peers, piece);

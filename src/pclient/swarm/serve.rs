@@ -9,16 +9,22 @@ use crate::pclient::download::{Peers, block_count, block_len};
 use crate::pclient::manifest::Manifest;
 use crate::pclient::manifest_desk::Stock;
 use crate::pclient::message::{self, BLOCK_LEN, MAX_HAVES, Message};
-use crate::pclient::peer::{Target, Wanted, What};
+use crate::pclient::peer::{Peer, Target, Wanted, What};
 use crate::pclient::pieces::PieceIndex;
-use crate::pclient::upload::Next;
+use crate::pclient::upload::{MAX_WANTED, Next};
 use crate::rudp::{Class, Handle};
-use crate::time::Instant;
+use crate::time::{Duration, Instant};
+
+/// A peer that asks for the manifest this often wants to keep the uplink from content, which comes after it.
+const MAX_MANIFESTS: u64 = 5;
+/// A peer that has asked for nothing for this long may have to make room for another.
+const IDLE: Duration = Duration::from_secs(20);
 
 impl Swarm {
     /// Notes what a peer asks for. It is written only when it can leave, so that questions don't pile up answers.
-    pub(super) fn on_ask_manifest(&mut self, key: Handle, part: Option<u64>) {
+    pub(super) fn on_ask_manifest(&mut self, now: Instant, key: Handle, part: Option<u64>) {
         if let Some(peer) = self.peers.get_mut(&key) {
+            peer.queue.asked = now;
             peer.wants_manifest = part;
             self.may_want_manifest = true;
         }
@@ -48,6 +54,13 @@ impl Swarm {
         let stock = Stock { here, all: 1 + u64::from(outline.part_count()) };
         let is_source = self.content.is_some() && self.download.is_none();
         let (key, part) = self.desk.next(now, &mut self.peers, is_source, stock, &mut self.rng, may_go)?;
+        let peer = self.peers.get_mut(&key)?;
+        peer.manifest_parts += 1;
+        if peer.manifest_parts > MAX_MANIFESTS * stock.all {
+            let remote = peer.remote;
+            self.ban_flooder(now, remote);
+            return None;
+        }
         let channel = self.number.into();
         let message = match u32::try_from(part).ok()?.checked_sub(1) {
             None => Message::Outline {
@@ -80,8 +93,33 @@ impl Swarm {
         let served =
             target.is_some_and(|target| self.want(now, key, Wanted { id, what: What::Blocks(target) }));
         if !served {
-            self.say(key, &Message::Reject { channel: self.number.into(), id });
+            self.deny(now, key, &Message::Reject { channel: self.number.into(), id });
         }
+    }
+
+    /// Tells a peer that it isn't served; one that asks on and on for what can't be would fill the memory with such answers.
+    fn deny(&mut self, now: Instant, key: Handle, answer: &Message<'_>) {
+        let Some(peer) = self.peers.get_mut(&key) else { return };
+        peer.queue.denied += 1;
+        if peer.queue.denied > MAX_WANTED {
+            let remote = peer.remote;
+            self.ban_flooder(now, remote);
+        } else {
+            self.say(key, answer);
+        }
+    }
+
+    /// The peer that has asked for nothing for longest and gives nothing, if its place may be given to another.
+    pub fn idler(&self, now: Instant) -> Option<Handle> {
+        let is_idle = |peer: &Peer| {
+            let wants_nothing = !peer.queue.is_waiting() && peer.wants_manifest.is_none();
+            !peer.began_complete
+                && wants_nothing
+                && now.since(peer.queue.asked) >= IDLE
+                && peer.source.meter.rate(now) < 1.0
+        };
+        let idle = self.peers.iter().filter(|(_, peer)| is_idle(peer));
+        idle.min_by_key(|(_, peer)| peer.queue.asked).map(|(&key, _)| key)
     }
 
     /// The blocks of a request, if they exist and are here.
@@ -107,7 +145,7 @@ impl Swarm {
         let class = u32::try_from(residue).ok().zip(u32::try_from(modulus).ok());
         let class = class.filter(|(residue, modulus)| residue < modulus && self.is_complete());
         let Some((residue, modulus)) = class else {
-            return self.say(key, &Message::None { channel: self.number.into(), id, credits });
+            return self.deny(now, key, &Message::None { channel: self.number.into(), id, credits });
         };
         for id in id..id.saturating_add(credits) {
             if !self.want(now, key, Wanted { id, what: What::Any { residue, modulus } }) {
@@ -118,9 +156,10 @@ impl Swarm {
 
     pub(super) fn want(&mut self, now: Instant, key: Handle, wanted: Wanted) -> bool {
         let (Some(content), Some(peer)) = (&mut self.content, self.peers.get_mut(&key)) else { return false };
-        let accepted = content.upload.want(key, peer, wanted);
+        peer.queue.asked = now;
+        let (accepted, remote) = (content.upload.want(key, peer, wanted), peer.remote);
         if !accepted {
-            self.ban(now, key);
+            self.ban_flooder(now, remote);
         }
         accepted
     }

@@ -1,0 +1,105 @@
+//! Who is to blame for a piece that several peers gave and that doesn't verify.
+//!
+//! A piece is verified as a whole: of several givers none is proved a liar by its failure. So what each gave is remembered, and
+//! when the piece has come from one peer alone, and is true, whoever's block differs from it has lied. Bans nobody, and keeps
+//! hashes only, of so few pieces that a liar can't fill the memory.
+
+use std::collections::VecDeque;
+use std::net::SocketAddr;
+
+use super::message::BLOCK_LEN;
+use super::pieces::PieceIndex;
+
+/// Most spoiled pieces that are remembered; the oldest is forgotten first. The longest have 256 blocks: 1 MB in all.
+const MAX_SUSPECTS: usize = 64;
+
+/// What a block hashes to.
+pub(super) type BlockHash = [u8; 32];
+
+/// A piece that didn't verify.
+#[derive(Debug)]
+struct Spoiled {
+    piece: PieceIndex,
+    /// Of each block, who gave it and what it was.
+    blocks: Vec<(SocketAddr, BlockHash)>,
+}
+
+/// The spoiled pieces of one file, of several givers each.
+#[derive(Debug, Default)]
+pub(super) struct Suspects {
+    spoiled: VecDeque<Spoiled>,
+}
+
+/// What the blocks of a piece hash to, each by itself.
+pub(super) fn block_hashes(data: &[u8]) -> Vec<BlockHash> {
+    data.chunks(BLOCK_LEN as usize).map(|block| *blake3::hash(block).as_bytes()).collect()
+}
+
+impl Suspects {
+    /// `piece` didn't verify; its blocks, of these hashes, came from these addresses.
+    pub(super) fn note(&mut self, piece: PieceIndex, hashes: &[BlockHash], givers: &[SocketAddr]) {
+        if self.spoiled.len() == MAX_SUSPECTS {
+            self.spoiled.pop_front();
+        }
+        let blocks = givers.iter().copied().zip(hashes.iter().copied()).collect();
+        self.spoiled.push_back(Spoiled { piece, blocks });
+    }
+
+    /// Whether somebody is suspected of having spoiled `piece`.
+    pub(super) fn holds(&self, piece: PieceIndex) -> bool {
+        self.spoiled.iter().any(|spoiled| spoiled.piece == piece)
+    }
+
+    /// `piece` has verified, and its blocks have these hashes. Gives who lied, each once, and forgets the piece.
+    pub(super) fn convict(&mut self, piece: PieceIndex, hashes: &[BlockHash]) -> Vec<SocketAddr> {
+        let of_piece = self.spoiled.iter().filter(|spoiled| spoiled.piece == piece);
+        let blocks = of_piece.flat_map(|spoiled| spoiled.blocks.iter().zip(hashes));
+        let mut liars: Vec<SocketAddr> =
+            blocks.filter(|((_, given), truth)| given != *truth).map(|((giver, _), _)| *giver).collect();
+        liars.sort_unstable();
+        liars.dedup();
+        self.spoiled.retain(|spoiled| spoiled.piece != piece);
+        liars
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::pclient::pieces::Lengths;
+
+    fn givers(ports: &[u16]) -> Vec<SocketAddr> {
+        ports.iter().map(|&port| ([10, 0, 0, 1], port).into()).collect()
+    }
+
+    fn content(false_blocks: &[usize]) -> Vec<BlockHash> {
+        let mut data = vec![7; 4 * BLOCK_LEN as usize];
+        false_blocks.iter().for_each(|&block| data[block * BLOCK_LEN as usize] ^= 1);
+        block_hashes(&data)
+    }
+
+    #[test]
+    fn who_gave_a_false_block_is_found_and_nobody_else() {
+        let lengths = Lengths::new(1 << 20, 16).unwrap();
+        let [piece, other] = [3, 4].map(|index| lengths.piece(index).unwrap());
+        let mut suspects = Suspects::default();
+        suspects.note(piece, &content(&[1]), &givers(&[1, 2, 1, 3]));
+        suspects.note(other, &content(&[0]), &givers(&[3, 1, 1, 1]));
+        suspects.note(piece, &content(&[0, 3]), &givers(&[4, 3, 3, 4]));
+        assert!(suspects.holds(piece));
+        assert_eq!(suspects.convict(piece, &content(&[])), givers(&[2, 4]));
+        assert!(!suspects.holds(piece) && suspects.holds(other));
+        assert_eq!(suspects.convict(piece, &content(&[])), []);
+    }
+
+    #[test]
+    fn only_so_many_pieces_are_remembered() {
+        let lengths = Lengths::new(1 << 24, 16).unwrap();
+        let mut suspects = Suspects::default();
+        for piece in lengths.pieces() {
+            suspects.note(piece, &content(&[0]), &givers(&[1, 2, 2, 2]));
+        }
+        assert_eq!(suspects.spoiled.len(), MAX_SUSPECTS);
+        assert!(suspects.holds(lengths.pieces().next_back().unwrap()));
+    }
+}
