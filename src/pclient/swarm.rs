@@ -14,6 +14,7 @@ use std::sync::Arc;
 use super::account::ledger::Ledger;
 use super::availability::Availability;
 use super::conduct::Conduct;
+use super::crowd::Crowd;
 use super::download::{Download, Peers};
 use super::haves::HaveSchedule;
 use super::manifest::Manifest;
@@ -101,6 +102,7 @@ pub struct Swarm {
     /// Peers that may have begun to owe us something, or ceased to, since their connections were last looked after.
     unwatched: Vec<Handle>,
     conduct: Conduct,
+    crowd: Crowd,
     sending: RateMeter,
     tick: Option<Instant>,
     haves: HaveSchedule,
@@ -157,6 +159,7 @@ impl Swarm {
             peers: Peers::new(),
             unwatched: Vec::new(),
             conduct: Conduct::default(),
+            crowd: Crowd::new(now),
             sending: RateMeter::new(now),
             tick: None,
             haves: HaveSchedule::new(now),
@@ -488,8 +491,9 @@ impl Swarm {
         self.refill(now, key);
     }
 
-    /// Does what is due.
-    pub fn handle_timeout(&mut self, now: Instant) {
+    /// Does what is due; this node's downlink has a `queue`, if that is known.
+    pub fn handle_timeout(&mut self, now: Instant, queue: Option<Duration>) {
+        self.crowd.on_queue(now, queue);
         self.flush_haves(now);
         self.desk.handle_timeout(now);
         if self.tick.is_some_and(|tick| tick <= now) {
