@@ -29,11 +29,11 @@ fn a_slow_source_serves_many_in_turn() {
 
 #[test]
 fn a_slow_receiver_among_many_fast_ones_gets_it_too() {
-    for count in [8, 18, 30] {
+    for (count, worst) in [(8, 1.5), (18, 1.5), (30, 3.0)] {
         let report = crowd(160_000, 200_000, count, 5_000);
         let slow = report.receivers.last().expect("there is one");
         println!("{count} others: last ÷ D {:?}, received {:.2} F", report.ratio(), slow.received);
         assert_eq!(report.undone(), 0);
-        assert!(report.ratio().expect("all are done") < 2.0);
+        assert!(report.ratio().expect("all are done") < worst);
     }
 }

@@ -19,6 +19,7 @@ pub mod availability;
 pub mod book;
 pub mod client;
 mod conduct;
+mod crowd;
 pub mod download;
 mod haves;
 pub mod manifest;

@@ -593,9 +593,10 @@ impl Machine for Node {
     fn handle_timeout(&mut self, now: Instant) {
         self.endpoint.handle_timeout(now);
         self.trackers.handle_timeout(now);
+        let queue = self.endpoint.downlink_queue(now);
         self.members.values_mut().for_each(|member| {
             if member.swarm.poll_timeout().is_some_and(|(due, _)| due <= now) {
-                member.swarm.handle_timeout(now);
+                member.swarm.handle_timeout(now, queue);
             }
         });
         self.check_deadlines(now);

@@ -10,7 +10,8 @@ use crate::time::{Duration, Instant};
 
 /// A source that delivers nothing for twice as long as usual is silent, but within these limits.
 const SILENCE: RangeInclusive<Duration> = Duration::from_millis(250)..=Duration::from_secs(4);
-/// What is asked of it first is thought to wait for its turn there when nothing of it has come for this long.
+/// What is asked of it first is thought to wait for its turn there when nothing of it has come for this long, or for longer than
+/// usual.
 const MAX_WAIT: Duration = Duration::from_millis(500);
 /// One that has never delivered, after this long.
 const NEW_SILENCE: Duration = Duration::from_secs(1);
@@ -235,9 +236,10 @@ impl Source {
         self.take_all()
     }
 
-    /// Whether what was asked of it first most likely still waits for its turn there.
+    /// Whether what was asked of it first most likely still waits for its turn there. Where answers take longer anyway, what is
+    /// taken back after a moment is on its way already, and comes for nothing, time and again.
     pub fn keeps_waiting(&self, now: Instant) -> bool {
-        !self.is_delivering && now.since(self.active) >= MAX_WAIT
+        !self.is_delivering && now.since(self.active) >= self.pause.clamp(MAX_WAIT, *SILENCE.end())
     }
 
     /// It didn't give what it was asked for. Who does so time and again gets in the way of those who would: it is asked again after

@@ -14,6 +14,7 @@ use std::sync::Arc;
 use super::account::ledger::Ledger;
 use super::availability::Availability;
 use super::conduct::Conduct;
+use super::crowd::Crowd;
 use super::download::{Download, Peers};
 use super::haves::HaveSchedule;
 use super::manifest::Manifest;
@@ -103,6 +104,7 @@ pub struct Swarm {
     unwatched: Vec<Handle>,
     conduct: Conduct,
     suspects: Suspects,
+    crowd: Crowd,
     sending: RateMeter,
     tick: Option<Instant>,
     haves: HaveSchedule,
@@ -160,6 +162,7 @@ impl Swarm {
             unwatched: Vec::new(),
             conduct: Conduct::default(),
             suspects: Suspects::default(),
+            crowd: Crowd::new(now),
             sending: RateMeter::new(now),
             tick: None,
             haves: HaveSchedule::new(now),
@@ -512,8 +515,9 @@ impl Swarm {
         self.refill(now, key);
     }
 
-    /// Does what is due.
-    pub fn handle_timeout(&mut self, now: Instant) {
+    /// Does what is due; this node's downlink has a `queue`, if that is known.
+    pub fn handle_timeout(&mut self, now: Instant, queue: Option<Duration>) {
+        self.crowd.on_queue(now, queue);
         self.flush_haves(now);
         self.desk.handle_timeout(now);
         if self.tick.is_some_and(|tick| tick <= now) {

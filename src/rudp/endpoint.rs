@@ -34,7 +34,7 @@ use super::turns::Turns;
 use crate::coding::{Reader, Writer};
 use crate::rand::Rng;
 use crate::small::{SmallMap, SmallSet};
-use crate::time::Instant;
+use crate::time::{Duration, Instant};
 
 /// The code of a close that says "I don't know this connection".
 const CODE_UNKNOWN: u64 = 1;
@@ -189,6 +189,11 @@ impl Endpoint {
     /// end of one message and the beginning of the next share a datagram, and several should be queued.
     pub fn has_wide_uplink(&self) -> bool {
         self.links.uplink.is_wide()
+    }
+
+    /// The queue in front of this node that all who send to it share; `None` while less than two do.
+    pub fn downlink_queue(&self, now: Instant) -> Option<Duration> {
+        self.links.downlink.known_queue(now)
     }
 
     /// The connections of which [`wants_bulk`](Endpoint::wants_bulk) may have become true since this was last asked, other

@@ -205,10 +205,10 @@ fn draw_faults(rng: &mut Rng) -> Faults {
     }
 }
 
-/// Up and down; as often between 20 and 40 kB/s as between 1 and 2 MB/s.
+/// Up and down; as often between 5 and 10 kB/s as between 1 and 2 MB/s.
 fn draw_rates(rng: &mut Rng) -> Rates {
-    let mut rate = |least: f64| (least * (2e6 / least).powf(rng.unit())) as u64;
-    (rate(5_000.0), rate(20_000.0))
+    let mut rate = || (5_000.0 * 400f64.powf(rng.unit())) as u64;
+    (rate(), rate())
 }
 
 fn span(rng: &mut Rng, range: RangeInclusive<Duration>) -> Duration {

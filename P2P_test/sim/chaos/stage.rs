@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::rc::Rc;
 
 use swarmcast::pclient::node::{Event, Node};
+use swarmcast::pclient::swarm::Swarm;
 use swarmcast::rudp::packet::{self, ConnectionId};
 use swarmcast::sim::NodeId;
 use swarmcast::time::{Duration, Instant};
@@ -342,7 +343,7 @@ impl Stage {
         self.users.iter().filter(|user| user.stays).all(|user| {
             user.takes_part
                 && user.farewell.is_none()
-                && self.lab.peer(user.id).node.swarm(self.lab.fid).is_some_and(|swarm| swarm.is_finished())
+                && self.lab.peer(user.id).node.swarm(self.lab.fid).is_some_and(Swarm::is_finished)
         })
     }
 

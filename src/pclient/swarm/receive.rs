@@ -9,7 +9,7 @@ use crate::pclient::download::{Arrival, Ask, Download};
 use crate::pclient::manifest::{Manifest, ManifestError};
 use crate::pclient::manifest_fetch::{Gain, MAX_ASKED, ManifestFetch};
 use crate::pclient::message::Message;
-use crate::pclient::peer::Announced;
+use crate::pclient::peer::{Announced, Peer};
 use crate::pclient::pieces::{Bitfield, PieceIndex};
 use crate::pclient::suspects::{BlockHash, block_hashes};
 use crate::rudp::{Class, Handle};
@@ -169,6 +169,7 @@ impl Swarm {
 
     pub(super) fn on_block(&mut self, now: Instant, key: Handle, id: u64, at: (u64, u64), data: &[u8]) {
         let (Some(download), Some(_)) = (&mut self.download, self.peers.get(&key)) else { return };
+        self.crowd.on_block();
         match download.on_block(now, &mut self.peers, key, id, at, data) {
             Arrival::Duplicate => {}
             Arrival::Partial => self.last_progress = now,
@@ -291,6 +292,14 @@ impl Swarm {
         let Some(peer) = self.peers.get(&key) else { return };
         if !matches!(peer.pieces, Announced::Known(_)) {
             return;
+        }
+        // Where there are too many, whoever owes something is asked for no more until enough of them are done.
+        if self.peers.len() > self.crowd.most() {
+            let owes = |peer: &Peer| !peer.source.requests().is_empty();
+            let others = self.peers.values().filter(|peer| owes(peer)).count() - usize::from(owes(peer));
+            if !self.crowd.has_room(others) {
+                return;
+            }
         }
         let asks = download.fill(now, &mut self.peers, &content.availability, key, &mut self.rng);
         let mut asks: Vec<_> = asks.into_iter().map(|ask| (key, ask)).collect();

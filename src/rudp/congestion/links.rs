@@ -112,10 +112,12 @@ impl Downlink {
 
     /// The queue that all senders share. With less than two of them nothing can be told apart, and it is zero.
     pub fn queue(&self, now: Instant) -> Duration {
-        if !self.seen.has_two(now) {
-            return Duration::ZERO;
-        }
-        self.seen.smallest(now).unwrap_or_default()
+        self.known_queue(now).unwrap_or_default()
+    }
+
+    /// The same; `None` while it can't be told apart.
+    pub fn known_queue(&self, now: Instant) -> Option<Duration> {
+        self.seen.smallest(now).filter(|_| self.seen.has_two(now))
     }
 }
 
