@@ -13,6 +13,7 @@ use crate::sim::{Faults, LinkConfig, NodeId, World};
 use crate::time::{Duration, Instant};
 use crate::units::Rate;
 
+mod amplification;
 mod hardening;
 mod mtu;
 mod path;
