@@ -228,7 +228,7 @@ impl Download {
                 asks.push(credits);
                 continue;
             }
-            let Some(target) = self.pick(peers, availability, key, rng) else { return asks };
+            let Some(target) = self.pick(now, peers, availability, key, rng) else { return asks };
             let id = self.request(now, peers, key, Some(target.clone()));
             asks.push(Ask::Blocks { id, target });
         }
@@ -282,7 +282,8 @@ impl Download {
         let granted = source.credits();
         // Beyond what the class's own origin owes, which is of that class or nobody knows of which.
         let beyond = |class: usize| {
-            let owed = if class == own { 0 } else { peers[&self.origins[class]].source.credits() };
+            let origin = &peers[&self.origins[class]].source;
+            let owed = if class == own || origin.is_silent(now) { 0 } else { origin.credits() };
             left(class).saturating_sub(granted + owed)
         };
         let (credits, class) = match beyond(own) {
@@ -318,7 +319,14 @@ impl Download {
     }
 
     /// What to ask a source for in particular: the rest of a piece that was begun, or else the rarest.
-    fn pick(&self, peers: &Peers, availability: &Availability, key: Handle, rng: &mut Rng) -> Option<Target> {
+    fn pick(
+        &self,
+        now: Instant,
+        peers: &Peers,
+        availability: &Availability,
+        key: Handle,
+        rng: &mut Rng,
+    ) -> Option<Target> {
         let peer = &peers[&key];
         let Announced::Known(offered) = &peer.pieces else { return None };
         let is_open_to_it = |piece: &&PieceIndex| offered.get(**piece) && !self.alone.contains(piece);
@@ -338,7 +346,7 @@ impl Download {
             if peer.source.refusals < MAX_REFUSALS && self.has_unspread(availability, place) {
                 return None;
             }
-            wanted.remove(&self.left_to_origins(peers, availability));
+            wanted.remove(&self.left_to_origins(now, peers, availability));
         }
         let piece = picker::rarest(&wanted, availability, rng)?;
         Some(Target { piece, blocks: 0..block_count(&self.lengths, piece) })
@@ -353,11 +361,12 @@ impl Download {
     }
 
     /// What origins will choose by themselves: that must not be asked of them, nor of another origin.
-    fn left_to_origins(&self, peers: &Peers, availability: &Availability) -> Bitfield {
+    fn left_to_origins(&self, now: Instant, peers: &Peers, availability: &Availability) -> Bitfield {
         let mut chosen = Bitfield::new(&self.lengths);
         for (origin, class) in self.origins.iter().zip(&self.classes) {
             let source = &peers[origin].source;
-            if source.credits() > 0 || source.refusals < MAX_REFUSALS {
+            let may_choose = source.credits() > 0 || source.refusals < MAX_REFUSALS;
+            if may_choose && !(source.is_silent(now) && source.credits() > 0) {
                 chosen.add(class);
             }
         }

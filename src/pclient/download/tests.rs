@@ -310,6 +310,8 @@ fn a_piece_that_several_have_spoiled_comes_from_one_alone() {
     assert_eq!(blocks.arrives(first, id, 0), Arrival::Partial);
     // It falls silent: all of the piece is asked of the other, and what comes late of the first counts for nothing.
     blocks.0.now += Duration::from_secs(9);
+    let now = blocks.0.now;
+    blocks.0.peers.get_mut(&second).unwrap().source.meter.add(now, 1_000_000);
     let stolen = blocks.0.download.steal(blocks.0.now, &mut blocks.0.peers, second);
     let [(from, Ask::Cancel { .. }), (_, Ask::Blocks { id: new, target })] = &stolen[..] else {
         panic!("{stolen:?}")
