@@ -11,7 +11,7 @@ use std::net::SocketAddr;
 
 use super::availability::Availability;
 use super::message::BLOCK_LEN;
-use super::peer::{Announced, Peer, Request, Target};
+use super::peer::{Announced, Peer, Request, Source, Target};
 use super::picker;
 use super::pieces::{Bitfield, Lengths, PieceIndex};
 use crate::rand::Rng;
@@ -283,7 +283,7 @@ impl Download {
         // Beyond what the class's own origin owes, which is of that class or nobody knows of which.
         let beyond = |class: usize| {
             let origin = &peers[&self.origins[class]].source;
-            let owed = if class == own || origin.is_silent(now) { 0 } else { origin.credits() };
+            let owed = if class == own || self.is_mute(now, origin) { 0 } else { origin.credits() };
             left(class).saturating_sub(granted + owed)
         };
         let (credits, class) = match beyond(own) {
@@ -305,6 +305,12 @@ impl Download {
             residue: class as u64,
             modulus: self.origins.len() as u64,
         })
+    }
+
+    /// Whether an origin owes pieces of its choice and has fallen silent, so that another may choose in its place. A lone one has
+    /// nobody in its place: most likely it serves others first.
+    fn is_mute(&self, now: Instant, origin: &Source) -> bool {
+        self.origins.len() > 1 && origin.credits() > 0 && origin.is_silent(now)
     }
 
     /// Whether choosing is better left to the origins: they alone know what fellow receivers get. A receiver that has
@@ -366,7 +372,7 @@ impl Download {
         for (origin, class) in self.origins.iter().zip(&self.classes) {
             let source = &peers[origin].source;
             let may_choose = source.credits() > 0 || source.refusals < MAX_REFUSALS;
-            if may_choose && !(source.is_silent(now) && source.credits() > 0) {
+            if may_choose && !self.is_mute(now, source) {
                 chosen.add(class);
             }
         }
