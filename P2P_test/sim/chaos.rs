@@ -20,12 +20,12 @@ use self::stage::{Outcome, Stage};
 /// Seeds of the daily run.
 const SEEDS: u64 = 1_000;
 
-/// Seeds that failed once, and what they found.
+/// Seeds that failed once, and what was seen then.
 const FOUND: [(u64, &str); 5] = [
     (52, "a node that had left let in who dialled it, and left them alone with a connection"),
-    (200, "twenty sources filled a slow downlink for so long that all gave up, in vain"),
-    (889, "the same with three"),
-    (936, "the same, and the others waited behind it for the last piece"),
+    (200, "a fast receiver waited for the last piece beside neighbours that had it"),
+    (889, "a receiver at 5 kB/s got the content five times over, but for its last bytes"),
+    (936, "six receivers waited for the last pieces"),
     (748, "each block was taken back before it could come, and asked of the next"),
 ];
 
