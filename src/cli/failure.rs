@@ -34,7 +34,7 @@ const TABLE: [(Code, &str); 9] = [
     (Code::TrackerUnreachable, "the tracker, or who is measured to, doesn't answer"),
     (Code::Integrity, "the content isn't what the ticket says"),
     (Code::TargetExists, "the target exists already; it was left as it is"),
-    (Code::Interrupted, "interrupted before the end"),
+    (Code::Interrupted, "interrupted before the end (get goes on from there next time)"),
 ];
 
 /// The exit codes as `--help` shows them.

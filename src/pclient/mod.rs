@@ -12,6 +12,7 @@
 //! | pieces, their hashes, the proof of the size | [`pieces`], [`manifest`], [`manifest_fetch`], [`size_proof`] |
 //! | what held a download back | [`account`] |
 //! | where the bytes lie | [`storage`] |
+//! | going on after an interruption | [`resume`] |
 //! | what peers say to each other | [`message`] |
 
 pub mod account;
@@ -30,6 +31,7 @@ pub mod peer;
 pub mod picker;
 pub mod pieces;
 pub mod rate;
+pub mod resume;
 pub mod size_proof;
 pub mod storage;
 pub mod swarm;

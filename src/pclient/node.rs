@@ -147,6 +147,15 @@ enum Role {
     Sharing,
 }
 
+/// What becomes of the part of a file that was fetched.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Remains {
+    /// Nobody wants it: nothing is left.
+    GivenUp,
+    /// It may be gone on with, if it outlasts the process.
+    Kept,
+}
+
 /// A withdrawal under way.
 #[derive(Clone, Copy, Debug)]
 struct Farewell {
@@ -183,6 +192,8 @@ pub struct Node {
     /// Leaving or gone: nothing is begun any more that nobody would end.
     has_left: bool,
     events: VecDeque<Event>,
+    /// Files that were left. What is to be kept of them is recorded when they are dropped, and that takes a disk.
+    left: VecDeque<Swarm>,
     /// Messages of a swarm on their way to the transport; empty in between.
     outbox: Vec<(Handle, Class, Vec<u8>)>,
 }
@@ -209,6 +220,7 @@ impl Node {
             leaving: None,
             has_left: false,
             events: VecDeque::new(),
+            left: VecDeque::new(),
             outbox: Vec::new(),
         }
     }
@@ -234,7 +246,7 @@ impl Node {
             member.began = now;
         } else {
             // What was being fetched is here: whoever waits for it has it.
-            let was_wanted = self.withdraw(now, fid);
+            let was_wanted = self.withdraw(now, fid, Remains::GivenUp);
             self.farewells.remove(&fid);
             let (number, rng) = (self.take_number(), self.rng.fork());
             let swarm = Swarm::share(number, name.clone(), manifest, storage, rng, now);
@@ -296,7 +308,7 @@ impl Node {
     /// Stops taking part in a file: nothing more of it is sent from now on. False if this node has nothing to do with
     /// it; else answered with [`Event::Cancelled`] when nothing of it is under way any more.
     pub fn cancel(&mut self, now: Instant, fid: Fid) -> bool {
-        if !self.withdraw(now, fid) {
+        if !self.withdraw(now, fid, Remains::GivenUp) {
             return false;
         }
         self.settle(now);
@@ -305,11 +317,10 @@ impl Node {
     }
 
     /// Leaves a swarm, telling everybody.
-    fn withdraw(&mut self, now: Instant, fid: Fid) -> bool {
+    fn withdraw(&mut self, now: Instant, fid: Fid, remains: Remains) -> bool {
         let Some(member) = self.members.remove(&fid) else { return false };
         self.unwatched.extend(member.swarm.peers().keys());
         (self.may_dial, self.is_pumped) = (true, false);
-        member.swarm.abandon();
         self.turns.forget(&fid);
         let tag = member.swarm.number();
         self.connections.values_mut().for_each(|connection| {
@@ -323,6 +334,10 @@ impl Node {
         self.announcer.cancel(now, fid);
         let deadline = now + self.config.farewell_timeout;
         self.farewells.insert(fid, Farewell { tag, tracker_knows: false, deadline });
+        if remains == Remains::GivenUp {
+            member.swarm.abandon();
+        }
+        self.left.push_back(member.swarm);
         true
     }
 
@@ -330,7 +345,7 @@ impl Node {
     pub fn leave(&mut self, now: Instant) {
         let fids: Vec<Fid> = self.members.keys().copied().collect();
         for fid in fids {
-            self.withdraw(now, fid);
+            self.withdraw(now, fid, Remains::Kept);
         }
         let handles: Vec<Handle> = self.connections.keys().copied().collect();
         for key in handles {
@@ -404,7 +419,7 @@ impl Node {
                 member.role = Role::Sharing;
             }
             _ => {
-                self.withdraw(now, fid);
+                self.withdraw(now, fid, Remains::Kept);
             }
         }
         self.events.push_back(Event::Failed(fid, error));
@@ -597,6 +612,12 @@ impl Machine for Node {
     }
 
     fn poll_job(&mut self) -> Option<Job<Node>> {
+        if let Some(left) = self.left.pop_front() {
+            return Some(Box::new(move || {
+                drop(left);
+                Box::new(|_, _| {})
+            }));
+        }
         let (fid, number, job) = self.members.values_mut().find_map(|member| {
             let job = member.swarm.poll_job()?;
             Some((member.swarm.fid(), member.swarm.number(), job))

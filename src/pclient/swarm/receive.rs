@@ -142,6 +142,7 @@ impl Swarm {
         self.download = Some(Download::new(lengths, Bitfield::new(&lengths)));
         self.content = Some(Content::new(manifest, storage));
         self.last_progress = now;
+        self.look_back(now);
         let keys: Vec<Handle> = self.peers.keys().copied().collect();
         keys.into_iter().for_each(|key| self.understand_peer(now, key, &lengths));
         if self.is_complete() {
@@ -180,10 +181,21 @@ impl Swarm {
     pub(super) fn on_whole_piece(&mut self, piece: PieceIndex, data: Vec<u8>, givers: Vec<Handle>) {
         let Some(content) = &self.content else { return };
         let (manifest, storage) = (Arc::clone(&content.manifest), Arc::clone(&content.storage));
+        let checkpoint = content.checkpoint.clone();
         self.jobs.push_back(Box::new(move || {
             let outcome = if manifest.verify_piece(piece, &data) {
                 let offset = manifest.lengths().piece_range(piece).start;
-                storage.write_at(offset, &data).map(|()| Verdict::Stored)
+                let mut checkpoint = checkpoint.as_ref().map(|checkpoint| checkpoint.lock());
+                if let Some(checkpoint) = &mut checkpoint {
+                    checkpoint.make_room(data.len() as u64);
+                }
+                let written = storage.write_at(offset, &data);
+                if let Some(checkpoint) = &mut checkpoint
+                    && written.is_ok()
+                {
+                    checkpoint.on_written(piece);
+                }
+                written.map(|()| Verdict::Stored)
             } else {
                 Ok(Verdict::Spoiled)
             };
@@ -218,6 +230,7 @@ impl Swarm {
     fn on_stored(&mut self, now: Instant, piece: PieceIndex, givers: &[Handle]) {
         let Some(download) = &mut self.download else { return };
         self.last_progress = now;
+        self.look_back.has_news = true;
         if let [giver] = givers
             && let Some(peer) = self.peers.get(giver)
         {
