@@ -12,3 +12,5 @@ mod files;
 mod hostile;
 #[path = "api/leaving.rs"]
 mod leaving;
+#[path = "api/resuming.rs"]
+mod resuming;
