@@ -12,8 +12,13 @@ use super::storage::{Resumable, Storage};
 use crate::Fid;
 use crate::coding::{Malformed, Reader, Writer as _};
 
-/// At most so many bytes of content are written that the record doesn't list, B: what a kill costs.
+/// At most so many bytes of content are written that the record doesn't list, B: what a kill costs where the storage can't tell
+/// holes from content.
 pub const BATCH: u64 = 4 << 20;
+
+/// If more than this seems to have been written that a sound record doesn't list, B, the storage can't tell holes from content, and
+/// the record counts alone.
+const MOST_UNLISTED: u64 = 8 * BATCH;
 
 const MAGIC: [u8; 4] = *b"SwRe";
 const VERSION: u8 = 1;
@@ -103,19 +108,32 @@ impl Checkpoint {
         Checkpoint { storage, fid, lengths, listed, unrecorded: 0, is_dirty: false, has_complained: false }
     }
 
-    /// The pieces that an earlier attempt seems to have left: what its record lists, or else all where anything was
-    /// written. They stay listed until they are [found spoiled](Checkpoint::on_spoiled).
+    /// The pieces that an earlier attempt seems to have left: what its record lists, and what it had written since; or, without
+    /// a record, all where anything was written. They stay listed until they are [found spoiled](Checkpoint::on_spoiled).
     pub fn look_back(&mut self) -> Bitfield {
         let Some(resumable) = self.storage.resumable() else { return Bitfield::new(&self.lengths) };
         let record = resumable.read_record(encoded_len(&self.lengths) as u64);
         let listed = record
             .map_err(|error| error.to_string())
             .and_then(|record| decode(&record, self.fid, &self.lengths).map_err(|error| error.to_string()));
-        self.listed = listed.unwrap_or_else(|why| {
-            log::info!("no record of what is there of {} ({why}): all of it is verified", self.fid.short());
-            self.is_dirty = true;
-            written(resumable, &self.lengths)
-        });
+        let mut unlisted = written(resumable, &self.lengths);
+        match listed {
+            Ok(listed) => {
+                unlisted.remove(&listed);
+                self.listed = listed;
+                if u64::from(unlisted.count()) << self.lengths.piece_log2() > MOST_UNLISTED {
+                    return self.listed.clone();
+                }
+            }
+            Err(why) => {
+                log::info!(
+                    "no record of what is there of {} ({why}): all of it is verified",
+                    self.fid.short()
+                );
+            }
+        }
+        self.is_dirty = !unlisted.is_empty();
+        self.listed.add(&unlisted);
         self.listed.clone()
     }
 

@@ -195,6 +195,22 @@ fn what_is_listed_stays_so_until_it_is_found_spoiled() {
 }
 
 #[test]
+fn what_was_written_since_the_record_is_looked_at_unless_that_may_be_anything() {
+    let lengths = Lengths::new(100 << 20, 20).unwrap();
+    let mut have = Bitfield::new(&lengths);
+    have.set(lengths.piece(7).unwrap());
+    let record = Mutex::new(Some(encode(fid(), &lengths, &have)));
+    let shelf = Arc::new(Shelf { record, data: vec![7 << 20..9 << 20], ..Shelf::default() });
+    let found = shelf.checkpoint(lengths).look_back();
+    assert!(found.iter().map(PieceIndex::get).eq([7, 8]), "{found:?}");
+    assert_eq!(shelf.listed(&lengths), found);
+    let record = Mutex::new(Some(encode(fid(), &lengths, &have)));
+    let shelf = Arc::new(Shelf { record, knows_no_holes: true, ..Shelf::default() });
+    assert_eq!(shelf.checkpoint(lengths).look_back(), have);
+    assert_eq!(*shelf.writes.lock(), 0);
+}
+
+#[test]
 fn without_a_sound_record_all_that_was_written_is_looked_at() {
     let (lengths, _, mut record) = record();
     record[20] ^= 1;

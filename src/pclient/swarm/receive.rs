@@ -256,8 +256,10 @@ impl Swarm {
     pub(super) fn complete(&mut self) {
         self.tick = None;
         if let Some(download) = &mut self.download {
+            let twice = download.duplicate_bytes;
             let cancels = download.give_up_all(&mut self.peers);
             self.send_asks(cancels);
+            log::info!("{}: all is here; {twice} B came twice", self.fid.short());
         }
         let Some(content) = &self.content else { return };
         let storage = Arc::clone(&content.storage);
