@@ -142,6 +142,8 @@ fn fetch(
                 // The download ends with the client, unless it ended well just before.
                 match events.recv_timeout(REFRESH) {
                     Ok(Event::Done(Ok(()))) => break Ok(()),
+                    // Or while it was given its name.
+                    _ if progress.size == Some(progress.verified) && target.is_file() => break Ok(()),
                     _ => {
                         let shown = show_path(target);
                         let outcome = kept(progress, ticket).map_or_else(

@@ -197,13 +197,12 @@ impl Storage for FileStorage {
         // long, so the lock is not held meanwhile.
         self.file.sync_all()?;
         let mut access = self.access.lock();
-        let Access::Unfinished { place, target } = &mut *access else {
+        let Access::Unfinished { place, target } = &*access else {
             drop(access);
             return self.check_not_abandoned();
         };
         if let Place::Partial(partial) = place {
             // Killed from here on, the next attempt verifies all of it; the other way round it would leave the record for ever.
-            partial.has_leftovers = true;
             partial.remove_record();
         }
         rename_without_overwrite(place.path(), target)?;

@@ -55,7 +55,7 @@ impl Partial {
                 continue;
             }
             let mut partial = Partial { path, record, new_record, has_leftovers: true };
-            partial.has_leftovers = !is_new && (partial.record.symlink_metadata().is_ok() || has_data(&file));
+            partial.has_leftovers = !is_new && has_data(&file);
             if is_new {
                 // Of content that somebody has removed.
                 partial.remove_record();
@@ -69,9 +69,9 @@ impl Partial {
         Ok(None)
     }
 
-    /// Ends the use of `file`, the file itself: what is worth keeping stays for the next attempt.
+    /// Ends the use of `file`, the file itself: what was written stays for the next attempt.
     pub(super) fn close(&self, file: &File) {
-        if !self.has_leftovers && self.record.symlink_metadata().is_err() {
+        if !has_data(file) {
             self.remove();
         }
         // Before the last of those who have it open is gone: a new attempt shall find it free.
