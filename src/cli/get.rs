@@ -7,6 +7,7 @@ use std::{io, thread};
 
 use swarmcast::Error;
 use swarmcast::name::FileName;
+use swarmcast::pclient::storage::FileStorage;
 use swarmcast::pclient::swarm::Progress;
 use swarmcast::time::{Clock, Duration, Instant};
 use swarmcast::units::ByteSize;
@@ -159,7 +160,11 @@ fn fetch(
     display.clear();
     result.map_err(|error| {
         let mut failure = explain(error, ticket, target);
-        if let Some(kept) = kept(progress, ticket) {
+        let fid = ticket.fid;
+        // What fails at once has made no progress that was seen.
+        let unseen = || progress.size.is_none() && FileStorage::has_leftovers_of(target, fid);
+        let what_has_come = || unseen().then(|| "what has come is kept, the same command goes on".to_owned());
+        if let Some(kept) = kept(progress, ticket).or_else(what_has_come) {
             failure.message = format!("{}; {kept}", failure.message);
         }
         failure

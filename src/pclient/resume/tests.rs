@@ -200,7 +200,8 @@ fn what_was_written_since_the_record_is_looked_at_unless_that_may_be_anything() 
     let mut have = Bitfield::new(&lengths);
     have.set(lengths.piece(7).unwrap());
     let record = Mutex::new(Some(encode(fid(), &lengths, &have)));
-    let shelf = Arc::new(Shelf { record, data: vec![7 << 20..9 << 20], ..Shelf::default() });
+    let shelf =
+        Arc::new(Shelf { record, data: vec![7 << 20..8 << 20, 8 << 20..9 << 20], ..Shelf::default() });
     let found = shelf.checkpoint(lengths).look_back();
     assert!(found.iter().map(PieceIndex::get).eq([7, 8]), "{found:?}");
     assert_eq!(shelf.listed(&lengths), found);

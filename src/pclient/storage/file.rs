@@ -126,6 +126,11 @@ impl FileStorage {
         }
     }
 
+    /// Whether there is an unfinished file of `fid` that is to become `target`, whoever is at it.
+    pub fn has_leftovers_of(target: &Path, fid: Fid) -> bool {
+        Partial::path_of(target, fid).symlink_metadata().is_ok()
+    }
+
     fn unfinished(file: File, size: u64, place: Place, target: &Path) -> FileStorage {
         let access = Access::Unfinished { place, target: target.to_owned() };
         FileStorage { file, size, access: Mutex::new(access) }

@@ -36,7 +36,7 @@ impl Partial {
     /// As the system reports them, if no file can be made there.
     pub(super) fn claim(target: &Path, fid: Fid, size: u64) -> io::Result<Option<(File, Partial)>> {
         let place = |kind| target.with_file_name(hidden_name(target, &fid.short(), kind));
-        let (path, record, new_record) = (place("part"), place("have"), place("have-new"));
+        let (path, record, new_record) = (Partial::path_of(target, fid), place("have"), place("have-new"));
         for _ in 0..TRIES {
             let Some((file, is_new)) = make_or_open(&path)? else { return Ok(None) };
             match file.try_lock() {
@@ -54,8 +54,8 @@ impl Partial {
             if !is_at(&file, &path)? {
                 continue;
             }
-            let mut partial = Partial { path, record, new_record, has_leftovers: true };
-            partial.has_leftovers = !is_new && has_data(&file);
+            let has_leftovers = !is_new && has_data(&file);
+            let partial = Partial { path, record, new_record, has_leftovers };
             if is_new {
                 // Of content that somebody has removed.
                 partial.remove_record();
@@ -67,6 +67,11 @@ impl Partial {
             return Ok(Some((file, partial)));
         }
         Ok(None)
+    }
+
+    /// Where the content `fid` for `target` is gathered.
+    pub(super) fn path_of(target: &Path, fid: Fid) -> PathBuf {
+        target.with_file_name(hidden_name(target, &fid.short(), "part"))
     }
 
     /// Ends the use of `file`, the file itself: what was written stays for the next attempt.

@@ -8,6 +8,7 @@ use super::Swarm;
 use crate::pclient::message::Message;
 use crate::pclient::pieces::{Bitfield, PieceIndex};
 use crate::pclient::resume::BATCH;
+use crate::pclient::storage::Resumable;
 use crate::rudp::Handle;
 use crate::time::{Duration, Instant};
 
@@ -44,7 +45,7 @@ impl Swarm {
     /// asked for.
     pub(super) fn look_back(&mut self, now: Instant) {
         let (Some(content), Some(download)) = (&self.content, &mut self.download) else { return };
-        if !content.storage.resumable().is_some_and(|resumable| resumable.has_leftovers()) {
+        if !content.storage.resumable().is_some_and(Resumable::has_leftovers) {
             return;
         }
         let Some(checkpoint) = content.checkpoint.clone() else { return };

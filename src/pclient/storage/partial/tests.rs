@@ -3,7 +3,7 @@
 use std::os::unix::fs::symlink;
 
 use super::*;
-use crate::pclient::storage::{FileStorage, Storage as _};
+use crate::pclient::storage::{FileStorage, Resumable, Storage as _};
 use crate::rand::Rng;
 
 /// A directory of its own for one test, removed at the end.
@@ -51,7 +51,7 @@ fn fid() -> Fid {
 }
 
 fn has_leftovers(storage: &FileStorage) -> Option<bool> {
-    storage.resumable().map(|resumable| resumable.has_leftovers())
+    storage.resumable().map(Resumable::has_leftovers)
 }
 
 #[test]
