@@ -147,15 +147,6 @@ enum Role {
     Sharing,
 }
 
-/// What becomes of the part of a file that was fetched.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Remains {
-    /// Nobody wants it: nothing is left.
-    GivenUp,
-    /// It may be gone on with, if it outlasts the process.
-    Kept,
-}
-
 /// A withdrawal under way.
 #[derive(Clone, Copy, Debug)]
 struct Farewell {
@@ -246,7 +237,7 @@ impl Node {
             member.began = now;
         } else {
             // What was being fetched is here: whoever waits for it has it.
-            let was_wanted = self.withdraw(now, fid, Remains::GivenUp);
+            let was_wanted = self.give_up(now, fid);
             self.farewells.remove(&fid);
             let (number, rng) = (self.take_number(), self.rng.fork());
             let swarm = Swarm::share(number, name.clone(), manifest, storage, rng, now);
@@ -308,7 +299,7 @@ impl Node {
     /// Stops taking part in a file: nothing more of it is sent from now on. False if this node has nothing to do with
     /// it; else answered with [`Event::Cancelled`] when nothing of it is under way any more.
     pub fn cancel(&mut self, now: Instant, fid: Fid) -> bool {
-        if !self.withdraw(now, fid, Remains::GivenUp) {
+        if !self.give_up(now, fid) {
             return false;
         }
         self.settle(now);
@@ -316,8 +307,16 @@ impl Node {
         true
     }
 
-    /// Leaves a swarm, telling everybody.
-    fn withdraw(&mut self, now: Instant, fid: Fid, remains: Remains) -> bool {
+    /// As [`withdraw`](Node::withdraw), but nothing is left of an unfinished file.
+    fn give_up(&mut self, now: Instant, fid: Fid) -> bool {
+        if let Some(member) = self.members.get(&fid) {
+            member.swarm.abandon();
+        }
+        self.withdraw(now, fid)
+    }
+
+    /// Leaves a swarm, telling everybody. What there is of an unfinished file is kept where it outlasts the process.
+    fn withdraw(&mut self, now: Instant, fid: Fid) -> bool {
         let Some(member) = self.members.remove(&fid) else { return false };
         self.unwatched.extend(member.swarm.peers().keys());
         (self.may_dial, self.is_pumped) = (true, false);
@@ -334,9 +333,6 @@ impl Node {
         self.announcer.cancel(now, fid);
         let deadline = now + self.config.farewell_timeout;
         self.farewells.insert(fid, Farewell { tag, tracker_knows: false, deadline });
-        if remains == Remains::GivenUp {
-            member.swarm.abandon();
-        }
         self.left.push_back(member.swarm);
         true
     }
@@ -345,7 +341,7 @@ impl Node {
     pub fn leave(&mut self, now: Instant) {
         let fids: Vec<Fid> = self.members.keys().copied().collect();
         for fid in fids {
-            self.withdraw(now, fid, Remains::Kept);
+            self.withdraw(now, fid);
         }
         let handles: Vec<Handle> = self.connections.keys().copied().collect();
         for key in handles {
@@ -419,7 +415,7 @@ impl Node {
                 member.role = Role::Sharing;
             }
             _ => {
-                self.withdraw(now, fid, Remains::Kept);
+                self.withdraw(now, fid);
             }
         }
         self.events.push_back(Event::Failed(fid, error));
