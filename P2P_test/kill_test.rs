@@ -1,7 +1,7 @@
 //! kill -9 at random moments, with real processes: whoever dies, the file arrives, and little of it is fetched twice.
 //!
-//! The default run takes seconds. [`long_run`] kills receiver, source and tracker a hundred times each and prints how much was
-//! fetched again.
+//! The default run takes seconds. Those that are ignored kill receiver, source and tracker a hundred times each and print how much
+//! was fetched again.
 
 use std::fs;
 use std::io::Write as _;
@@ -228,13 +228,29 @@ fn a_transfer_outlives_its_source() {
     figures("source", 2, || stage.kill_source());
 }
 
+/// How often somebody is killed in the long runs.
+fn runs() -> u32 {
+    std::env::var("RUNS").map_or(100, |runs| runs.parse().expect("RUNS is a number"))
+}
+
 #[test]
-#[ignore = "takes about ten minutes; RUNS says how often each is killed"]
-fn long_run() {
-    let runs = std::env::var("RUNS").map_or(100, |runs| runs.parse().expect("RUNS is a number"));
+#[ignore = "takes five minutes; RUNS says how often it is killed"]
+fn long_run_of_receivers() {
     let mut stage = Stage::new(seed());
-    figures("receiver", runs, || stage.kill_receiver(1));
-    figures("receiver, three times a transfer,", runs.div_ceil(4), || stage.kill_receiver(3));
-    figures("source", runs, || stage.kill_source());
-    figures("tracker", runs, || stage.kill_tracker());
+    figures("receiver", runs(), || stage.kill_receiver(1));
+    figures("receiver, three times a transfer,", runs().div_ceil(4), || stage.kill_receiver(3));
+}
+
+#[test]
+#[ignore = "takes five minutes; RUNS says how often it is killed"]
+fn long_run_of_sources() {
+    let mut stage = Stage::new(seed());
+    figures("source", runs(), || stage.kill_source());
+}
+
+#[test]
+#[ignore = "takes five minutes; RUNS says how often it is killed"]
+fn long_run_of_trackers() {
+    let mut stage = Stage::new(seed());
+    figures("tracker", runs(), || stage.kill_tracker());
 }

@@ -84,6 +84,10 @@ const WANT: u8 = 30;
 /// While a download has too few peers, the tracker is asked again this often.
 const LOOK_AROUND: Duration = Duration::from_secs(3);
 
+/// An address that hasn't answered for this long keeps no other from being tried; but so many dials may be under way at most.
+const DIAL_WAIT: Duration = Duration::from_secs(1);
+const MAX_HALF_OPEN: usize = 50;
+
 /// Most messages, and their longest, that are kept on a connection until their channel is opened.
 const MAX_EARLY: usize = 64;
 const MAX_EARLY_LEN: usize = 16 << 10;
@@ -429,7 +433,13 @@ impl Node {
         }
         self.may_dial = false;
         for member in self.members.values_mut().filter(|member| member.role == Role::Downloading) {
-            let under_way = self.connections.values().filter(|c| !c.established).count();
+            // Who hasn't answered by now most likely never will: the next one is tried meanwhile.
+            let is_young = |c: &&Connection| !c.established && now.since(c.heard) < DIAL_WAIT;
+            let half_open = self.connections.values().filter(|c| !c.established).count();
+            if half_open >= MAX_HALF_OPEN {
+                break;
+            }
+            let under_way = self.connections.values().filter(is_young).count();
             let is_dialled = |key| self.connections.get(key).is_some_and(|connection| !connection.inbound);
             let dialled = member.swarm.peers().keys().filter(|key| is_dialled(key)).count();
             let mut room = self.config.dials().saturating_sub(dialled + under_way);
@@ -454,7 +464,9 @@ impl Node {
             }
         }
         let fetching = self.members.values().filter(|member| member.role == Role::Downloading);
-        self.next_dial = fetching.filter_map(|member| member.book.next_due(now)).min();
+        let retry = fetching.filter_map(|member| member.book.next_due(now)).min();
+        let dialled = self.connections.values().filter(|c| !c.established).map(|c| c.heard + DIAL_WAIT);
+        self.next_dial = retry.into_iter().chain(dialled.filter(|&due| due > now)).min();
     }
 
     /// Queues content while the windows have room, the files taking turns. False if there was nothing to send.
