@@ -145,30 +145,13 @@ fn fetch(
                     Ok(Event::Done(Ok(()))) => break Ok(()),
                     // Or while it was given its name.
                     _ if progress.size == Some(progress.verified) && target.is_file() => break Ok(()),
-                    _ => {
-                        let shown = show_path(target);
-                        let outcome = kept(progress, ticket).map_or_else(
-                            || format!("{shown} was not written"),
-                            |kept| format!("{shown}: {kept}"),
-                        );
-                        return Err(Failure::interrupted(format!("interrupted: {outcome}")));
-                    }
+                    _ => return Err(interrupted(progress, ticket, target)),
                 }
             }
         }
     };
     display.clear();
-    result.map_err(|error| {
-        let mut failure = explain(error, ticket, target);
-        let fid = ticket.fid;
-        // What fails at once has made no progress that was seen.
-        let unseen = || progress.size.is_none() && FileStorage::has_leftovers_of(target, fid);
-        let what_has_come = || unseen().then(|| "what has come is kept, the same command goes on".to_owned());
-        if let Some(kept) = kept(progress, ticket).or_else(what_has_come) {
-            failure.message = format!("{}; {kept}", failure.message);
-        }
-        failure
-    })?;
+    result.map_err(|error| failed(error, progress, ticket, target))?;
     let time = clock.now().since(Instant::ORIGIN);
     let progress = look(peer, ticket, progress, screen);
     let size = target.metadata().map_or(ticket.size, |metadata| metadata.len());
@@ -197,11 +180,33 @@ fn look(peer: &Peer, ticket: &Ticket, before: Progress, screen: &Screen) -> Prog
 }
 
 /// What the next attempt finds, in words; `None` if that is nothing.
-fn kept(progress: Progress, ticket: &Ticket) -> Option<String> {
-    (progress.is_kept && progress.verified > 0).then(|| {
-        let share = share_of(progress.verified, progress, ticket);
-        format!("{share} is kept, the same command goes on")
-    })
+fn kept(progress: Progress, ticket: &Ticket, target: &Path) -> Option<String> {
+    // What ends at once has made no progress that was seen; and what is still verified may be more than is known.
+    let is_some_kept = match progress.size {
+        None => FileStorage::has_leftovers_of(target, ticket.fid),
+        Some(_) => progress.is_kept && progress.is_looking_back,
+    };
+    let what = match progress.verified {
+        _ if is_some_kept => "what there is".to_owned(),
+        verified if verified > 0 && progress.is_kept => share_of(verified, progress, ticket),
+        _ => return None,
+    };
+    Some(format!("{what} is kept, the same command goes on"))
+}
+
+fn interrupted(progress: Progress, ticket: &Ticket, target: &Path) -> Failure {
+    let shown = show_path(target);
+    let outcome = kept(progress, ticket, target)
+        .map_or_else(|| format!("{shown} was not written"), |kept| format!("{shown}: {kept}"));
+    Failure::interrupted(format!("interrupted: {outcome}"))
+}
+
+fn failed(error: Error, progress: Progress, ticket: &Ticket, target: &Path) -> Failure {
+    let mut failure = explain(error, ticket, target);
+    if let Some(kept) = kept(progress, ticket, target) {
+        failure.message = format!("{}; {kept}", failure.message);
+    }
+    failure
 }
 
 /// `63 % (3.92 MB)`

@@ -86,10 +86,10 @@ impl Content {
     fn new(manifest: Manifest, storage: Box<dyn Storage>) -> Content {
         let lengths = manifest.lengths();
         let storage: Arc<dyn Storage> = storage.into();
-        let checkpoint = Checkpoint::new(Arc::clone(&storage), manifest.fid(), lengths);
+        let checkpoint = || Checkpoint::new(Arc::clone(&storage), manifest.fid(), lengths);
         Content {
+            checkpoint: storage.resumable().is_some().then(|| Arc::new(Mutex::new(checkpoint()))),
             manifest: Arc::new(manifest),
-            checkpoint: storage.resumable().is_some().then(|| Arc::new(Mutex::new(checkpoint))),
             storage,
             loaded: None,
             availability: Availability::new(lengths),
