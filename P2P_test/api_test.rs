@@ -16,3 +16,5 @@ mod hostile;
 mod leaving;
 #[path = "api/moments.rs"]
 mod moments;
+#[path = "api/resuming.rs"]
+mod resuming;

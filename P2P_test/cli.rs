@@ -7,209 +7,12 @@ mod hostile;
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::io::{BufRead as _, BufReader, Read};
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
-use std::sync::mpsc::{self, Receiver, Sender};
-use std::thread;
 
-use nix::sys::signal::{Signal, kill};
-use nix::unistd::Pid;
-use swarmcast::rand::Rng;
-use swarmcast::time::{Clock, Duration};
+use nix::sys::signal::Signal;
 
-/// Nothing here should take longer. A test that waits this long has failed.
-const PATIENCE: Duration = Duration::from_secs(25);
+use self::processes::{Running, Sandbox, Stream, names};
 
-/// A directory of its own for a test, removed afterwards.
-struct Sandbox(PathBuf);
-
-impl Sandbox {
-    fn new() -> Sandbox {
-        let name = format!("cli-{:016x}", Rng::from_os().u64());
-        let path = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
-        fs::create_dir_all(&path).unwrap();
-        Sandbox(path)
-    }
-
-    /// A file of `len` B that follow from `seed`.
-    fn file(&self, name: &str, len: usize, seed: u64) -> Vec<u8> {
-        let mut content = vec![0; len];
-        Rng::from_seed(seed).fill(&mut content);
-        fs::write(self.0.join(name), &content).unwrap();
-        content
-    }
-
-    fn directory(&self, name: &str) -> PathBuf {
-        let path = self.0.join(name);
-        fs::create_dir(&path).unwrap();
-        path
-    }
-
-    fn start(&self, args: &[&str]) -> Running {
-        Running::start(&self.0, args)
-    }
-
-    /// Runs the program to its end.
-    fn run(&self, args: &[&str]) -> Ended {
-        self.start(args).end()
-    }
-
-    /// Shares a file, and gives the ticket.
-    fn share(&self, args: &[&str]) -> (Running, String) {
-        let mut share = self.start(&[&["share"], args].concat());
-        let ticket = share.line(Stream::Stdout, "swarmcast1:");
-        assert!(ticket.starts_with("swarmcast1:") && ticket.len() <= 200, "{ticket}");
-        (share, ticket)
-    }
-}
-
-impl Drop for Sandbox {
-    fn drop(&mut self) {
-        let _ = fs::remove_dir_all(&self.0);
-    }
-}
-
-/// The names in a directory, hidden ones as well, in their order.
-fn names(directory: &Path) -> Vec<String> {
-    let entries = fs::read_dir(directory).unwrap();
-    let mut names: Vec<String> =
-        entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
-    names.sort();
-    names
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-enum Stream {
-    Stdout,
-    Stderr,
-}
-
-/// A process of the program. Dropped, it is killed.
-struct Running {
-    child: Child,
-    /// Its lines; `None` where a stream ends.
-    lines: Receiver<(Stream, Option<String>)>,
-    seen: BTreeMap<Stream, String>,
-    open: usize,
-}
-
-/// How a process ended, and all that it said.
-#[derive(Debug)]
-struct Ended {
-    code: Option<i32>,
-    stdout: String,
-    stderr: String,
-    seconds: f64,
-}
-
-impl Running {
-    fn start(directory: &Path, args: &[&str]) -> Running {
-        let mut child = Command::new(env!("CARGO_BIN_EXE_swarmcast"))
-            .args(args)
-            .current_dir(directory)
-            .env_remove("RUST_LOG")
-            .env("TMPDIR", directory)
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let (sender, lines) = mpsc::channel();
-        read(Stream::Stdout, child.stdout.take().unwrap(), sender.clone());
-        read(Stream::Stderr, child.stderr.take().unwrap(), sender);
-        Running { child, lines, seen: BTreeMap::new(), open: 2 }
-    }
-
-    /// Takes in one line, or the end of a stream, for which it gives `None`.
-    fn listen(&mut self) -> Option<(Stream, String)> {
-        let (stream, line) = match self.lines.recv_timeout(PATIENCE) {
-            Ok(heard) => heard,
-            Err(error) => panic!("{error} after {PATIENCE:?}; so far it said {:?}", self.seen),
-        };
-        let Some(line) = line else {
-            self.open -= 1;
-            return None;
-        };
-        self.seen.entry(stream).or_default().push_str(&format!("{line}\n"));
-        Some((stream, line))
-    }
-
-    /// The first line from now on that comes by `stream` and has `part` in it.
-    fn line(&mut self, stream: Stream, part: &str) -> String {
-        while self.open > 0 {
-            if let Some((from, line)) = self.listen()
-                && from == stream
-                && line.contains(part)
-            {
-                return line;
-            }
-        }
-        panic!("it ended without a line with {part:?}: {:?}", self.seen);
-    }
-
-    fn signal(&self, signal: Signal) {
-        let pid = i32::try_from(self.child.id()).unwrap();
-        kill(Pid::from_raw(pid), signal).unwrap();
-    }
-
-    /// Waits for its end.
-    fn end(mut self) -> Ended {
-        let clock = Clock::new();
-        while self.open > 0 {
-            self.listen();
-        }
-        // Its streams are closed, so it has ended or is about to.
-        let code = self.child.wait().unwrap().code();
-        let mut said = |stream| self.seen.remove(&stream).unwrap_or_default();
-        let (stdout, stderr) = (said(Stream::Stdout), said(Stream::Stderr));
-        Ended { code, stdout, stderr, seconds: clock.now().as_secs_f64() }
-    }
-
-    /// Ctrl-C, and what it does.
-    fn interrupt(self) -> Ended {
-        self.signal(Signal::SIGINT);
-        let ended = self.end();
-        assert!(ended.seconds < 5.0, "it took its time to end: {ended:?}");
-        ended
-    }
-}
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
-
-fn read(stream: Stream, from: impl Read + Send + 'static, to: Sender<(Stream, Option<String>)>) {
-    thread::spawn(move || {
-        let lines = BufReader::new(from).lines().map_while(Result::ok).map(Some);
-        for line in lines.chain([None]) {
-            if to.send((stream, line)).is_err() {
-                break;
-            }
-        }
-    });
-}
-
-impl Ended {
-    /// It ended with `code`, and said on stderr everything in `parts`, as one line of the program.
-    #[track_caller]
-    fn failed(&self, code: i32, parts: &[&str]) {
-        assert_eq!(self.code, Some(code), "{self:?}");
-        let line = self.stderr.lines().find(|line| line.starts_with("swarmcast: "));
-        let line = line.unwrap_or_else(|| panic!("no error of the program in {self:?}"));
-        for part in parts {
-            assert!(line.contains(part), "{part:?} isn't in {line:?}");
-        }
-    }
-
-    #[track_caller]
-    fn succeeded(&self) {
-        assert_eq!(self.code, Some(0), "{self:?}");
-    }
-}
+mod processes;
 
 #[test]
 fn a_file_goes_from_one_process_to_two_others() {
@@ -335,9 +138,9 @@ fn a_get_says_what_held_it_back_and_a_short_one_does_not() {
 }
 
 #[test]
-fn an_interrupted_get_leaves_nothing() {
+fn an_interrupted_get_keeps_what_it_has_and_the_same_command_goes_on() {
     let sandbox = Sandbox::new();
-    sandbox.file("f", 3_000_000, 4);
+    let content = sandbox.file("f", 3_000_000, 4);
     let (_share, ticket) = sandbox.share(&["f"]);
     let target = sandbox.directory("target");
     let mut get = Running::start(&target, &["get", &ticket, "--limit-down", "300k"]);
@@ -345,8 +148,24 @@ fn an_interrupted_get_leaves_nothing() {
     get.line(Stream::Stderr, "MB of 3.00 MB");
     assert!(names(&target).iter().any(|name| name.ends_with(".part")), "{:?}", names(&target));
     let ended = get.interrupt();
-    ended.failed(130, &["interrupted: f was not written"]);
-    assert_eq!(names(&target), [""; 0]);
+    ended.failed(130, &["interrupted: f: ", " MB) is kept, the same command goes on"]);
+    let percent = |text: &str| -> u64 { text.split(" % (").next().unwrap().parse().unwrap() };
+    let kept = percent(ended.stderr.split("interrupted: f: ").nth(1).expect("what is kept"));
+    assert!(kept >= 10 && names(&target).len() == 2, "{ended:?}, {:?}", names(&target));
+
+    let again = Running::start(&target, &["get", &ticket]).end();
+    again.succeeded();
+    let hint = again.stderr.lines().find(|line| line.ends_with(" was here already")).expect("a hint");
+    assert!(percent(hint).abs_diff(kept) <= 1, "{again:?}");
+    assert_eq!(names(&target), ["f"]);
+    assert!(fs::read(target.join("f")).unwrap() == content, "the copy differs");
+
+    // Ended before anything has come, it leaves nothing.
+    let empty = sandbox.directory("empty");
+    let mut get = Running::start(&empty, &["get", &ticket, "--limit-down", "1"]);
+    get.line(Stream::Stderr, "getting f");
+    get.interrupt().failed(130, &["interrupted: f was not written"]);
+    assert_eq!(names(&empty), [""; 0]);
 }
 
 #[test]

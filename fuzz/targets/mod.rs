@@ -3,6 +3,7 @@
 mod codecs;
 mod lone;
 mod pair;
+mod record;
 mod ticket;
 
 /// A function of bytes, and what the driver has to know of it.
@@ -47,6 +48,7 @@ pub(crate) const TARGETS: &[Target] = &[
         ..CODEC
     },
     Target { name: "ticket", run: ticket::ticket, seeds: ticket::seeds, max_len: 300, ..CODEC },
+    Target { name: "resume_record", run: record::record, seeds: record::seeds, max_len: 120, ..CODEC },
     Target { name: "lone", run: lone::lone, seeds: lone::seeds, max_len: 2_000, short_runs: 2_000, ..CODEC },
     Target { name: "pair", run: pair::pair, seeds: pair::seeds, max_len: 600, short_runs: 500, ..CODEC },
 ];

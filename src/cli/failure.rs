@@ -36,7 +36,7 @@ const TABLE: [(Code, &str); 10] = [
     (Code::Integrity, "the content isn't what the ticket says, or has changed since"),
     (Code::TargetExists, "the target exists already; it was left as it is"),
     (Code::DiskFull, "there is no room where the file is written"),
-    (Code::Interrupted, "interrupted before the end"),
+    (Code::Interrupted, "interrupted before the end (get goes on from there next time)"),
 ];
 
 /// The exit codes as `--help` shows them.

@@ -1,4 +1,4 @@
-//! `swarmcast get TICKET`: fetches a file to a place where nothing is yet.
+//! `swarmcast get TICKET`: fetches a file to a place where nothing is yet, or goes on with what an earlier attempt has left.
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
@@ -7,13 +7,15 @@ use std::{io, thread};
 
 use swarmcast::Error;
 use swarmcast::name::FileName;
+use swarmcast::pclient::storage::FileStorage;
+use swarmcast::pclient::swarm::Progress;
 use swarmcast::time::{Clock, Duration, Instant};
 use swarmcast::units::ByteSize;
 
 use super::address::Address;
 use super::failure::{Code, Failure, show_path};
 use super::peer::{Limits, Peer};
-use super::progress::{Display, Snapshot, in_retrospect, mean_rate, measured};
+use super::progress::{Display, Snapshot, in_retrospect, mean_rate, measured, percent};
 use super::screen::Screen;
 use super::ticket::Ticket;
 use super::{interrupt, share};
@@ -22,6 +24,8 @@ use super::{interrupt, share};
 const REFRESH: Duration = Duration::from_millis(200);
 
 /// Get the file that a ticket stands for
+///
+/// However it ends before all is there: what has come is kept beside the target, and the same command goes on.
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
     /// What `swarmcast share` printed: swarmcast1:…
@@ -67,7 +71,6 @@ pub(super) fn run(args: &Args, screen: &Screen) -> Result<(), Failure> {
             _ => Some(Ok(())),
         })?;
     }
-    // Also removes what is unfinished, after an interruption.
     peer.close();
     fetched
 }
@@ -125,34 +128,39 @@ fn fetch(
     let clock = Clock::new();
     thread::spawn(move || sender.send(Event::Done(client.download_to(fid, path))));
     let mut display = Display::new(screen, clock.now());
+    let mut progress = Progress::default();
     let result = loop {
         match events.recv_timeout(REFRESH) {
             Ok(Event::Done(result)) => break result,
-            Err(mpsc::RecvTimeoutError::Timeout) => display.show(clock.now(), snapshot(peer, ticket)),
+            Err(mpsc::RecvTimeoutError::Timeout) => {
+                progress = look(peer, ticket, progress, screen);
+                display.show(clock.now(), snapshot(peer, ticket, progress));
+            }
             Ok(Event::Interrupted) | Err(mpsc::RecvTimeoutError::Disconnected) => {
                 display.clear();
+                progress = look(peer, ticket, progress, screen);
                 peer.close();
                 // The download ends with the client, unless it ended well just before.
                 match events.recv_timeout(REFRESH) {
                     Ok(Event::Done(Ok(()))) => break Ok(()),
-                    _ => {
-                        let shown = show_path(target);
-                        return Err(Failure::interrupted(format!("interrupted: {shown} was not written")));
-                    }
+                    // Or while it was given its name.
+                    _ if progress.size == Some(progress.verified) && target.is_file() => break Ok(()),
+                    _ => return Err(interrupted(progress, ticket, target)),
                 }
             }
         }
     };
     display.clear();
-    result.map_err(|error| explain(error, ticket, target))?;
+    result.map_err(|error| failed(error, progress, ticket, target))?;
     let time = clock.now().since(Instant::ORIGIN);
+    let progress = look(peer, ticket, progress, screen);
     let size = target.metadata().map_or(ticket.size, |metadata| metadata.len());
     screen.result(format_args!(
         "{}: {} in {}, {}/s",
         show_path(target),
         ByteSize(size),
         measured(time),
-        ByteSize(mean_rate(size, time))
+        ByteSize(mean_rate(size.saturating_sub(progress.found), time))
     ));
     for line in peer.client.account(ticket.fid).iter().flat_map(in_retrospect) {
         screen.hint(line);
@@ -160,11 +168,57 @@ fn fetch(
     Ok(())
 }
 
-fn snapshot(peer: &Peer, ticket: &Ticket) -> Snapshot {
-    // None before it has begun.
-    let progress = peer.client.progress(ticket.fid).unwrap_or_default();
+/// How far it is by now, after `before`; a hint tells once what an earlier attempt had left.
+fn look(peer: &Peer, ticket: &Ticket, before: Progress, screen: &Screen) -> Progress {
+    // None before it has begun, and after it has failed.
+    let Some(progress) = peer.client.progress(ticket.fid) else { return before };
+    let is_known = |progress: Progress| progress.found > 0 && !progress.is_looking_back;
+    if is_known(progress) && !is_known(before) {
+        screen.hint(format_args!("{} was here already", share_of(progress.found, progress, ticket)));
+    }
+    progress
+}
+
+/// What the next attempt finds, in words; `None` if that is nothing.
+fn kept(progress: Progress, ticket: &Ticket, target: &Path) -> Option<String> {
+    // What ends at once has made no progress that was seen; and what is still verified may be more than is known.
+    let is_some_kept = match progress.size {
+        None => FileStorage::has_leftovers_of(target, ticket.fid),
+        Some(_) => progress.is_kept && progress.is_looking_back,
+    };
+    let what = match progress.verified {
+        _ if is_some_kept => "what there is".to_owned(),
+        verified if verified > 0 && progress.is_kept => share_of(verified, progress, ticket),
+        _ => return None,
+    };
+    Some(format!("{what} is kept, the same command goes on"))
+}
+
+fn interrupted(progress: Progress, ticket: &Ticket, target: &Path) -> Failure {
+    let shown = show_path(target);
+    let outcome = kept(progress, ticket, target)
+        .map_or_else(|| format!("{shown} was not written"), |kept| format!("{shown}: {kept}"));
+    Failure::interrupted(format!("interrupted: {outcome}"))
+}
+
+fn failed(error: Error, progress: Progress, ticket: &Ticket, target: &Path) -> Failure {
+    let mut failure = explain(error, ticket, target);
+    if let Some(kept) = kept(progress, ticket, target) {
+        failure.message = format!("{}; {kept}", failure.message);
+    }
+    failure
+}
+
+/// `63 % (3.92 MB)`
+fn share_of(bytes: u64, progress: Progress, ticket: &Ticket) -> String {
+    let size = progress.size.unwrap_or(ticket.size);
+    format!("{} % ({})", percent(bytes, size), ByteSize(bytes))
+}
+
+fn snapshot(peer: &Peer, ticket: &Ticket, progress: Progress) -> Snapshot {
     Snapshot {
         done: progress.verified,
+        found: progress.found,
         total: progress.size.unwrap_or(ticket.size),
         peers: progress.peers,
         account: peer.client.account(ticket.fid),

@@ -27,6 +27,8 @@ const WORTH_A_WORD: Duration = Duration::from_secs(1);
 pub(super) struct Snapshot {
     /// Verified so far, B.
     pub(super) done: u64,
+    /// Of that, what was here before this transfer began, B.
+    pub(super) found: u64,
     /// Of so many, B.
     pub(super) total: u64,
     /// Peers that take part.
@@ -91,14 +93,14 @@ impl<'a> Display<'a> {
 
     /// Shows how things are.
     pub(super) fn show(&mut self, now: Instant, snapshot: Snapshot) {
-        self.meter.note(now, snapshot.done);
+        self.meter.note(now, snapshot.done.saturating_sub(snapshot.found));
         if let Some(bar) = &self.bar {
             bar.set_length(snapshot.total.max(1));
             bar.set_position(snapshot.done);
             bar.set_message(self.for_bar(snapshot));
             bar.set_prefix(self.outlook(snapshot));
-        } else if !self.screen.is_quiet() && self.is_line_due(now, percent(snapshot)) {
-            self.last_line = (now, percent(snapshot));
+        } else if !self.screen.is_quiet() && self.is_line_due(now, percent(snapshot.done, snapshot.total)) {
+            self.last_line = (now, percent(snapshot.done, snapshot.total));
             self.screen.hint(self.for_line(snapshot));
         }
     }
@@ -121,7 +123,7 @@ impl<'a> Display<'a> {
         let left = self.meter.time_for(snapshot.total.saturating_sub(snapshot.done));
         format!(
             "{:>3}% {:>8}/{} {:>10}/s {:>2} {} {:>10}",
-            percent(snapshot),
+            percent(snapshot.done, snapshot.total),
             size(snapshot.done),
             size(snapshot.total),
             size(self.meter.rate()),
@@ -166,7 +168,7 @@ impl<'a> Display<'a> {
         });
         format!(
             "{}%, {} of {}, {}/s, {}{left}{outlook}",
-            percent(snapshot),
+            percent(snapshot.done, snapshot.total),
             size(snapshot.done),
             size(snapshot.total),
             size(self.meter.rate()),
@@ -213,8 +215,8 @@ pub(super) fn percents(spent: &Spent) -> String {
 }
 
 /// Whole percents; 100 only when all is there.
-fn percent(snapshot: Snapshot) -> u64 {
-    let percent = u128::from(snapshot.done) * 100 / u128::from(snapshot.total.max(1));
+pub(super) fn percent(done: u64, total: u64) -> u64 {
+    let percent = u128::from(done) * 100 / u128::from(total.max(1));
     u64::try_from(percent).unwrap_or(100).min(100)
 }
 
@@ -295,7 +297,7 @@ mod tests {
     fn a_bar_and_its_text_fit_80_columns() {
         let screen = Screen::new(true);
         let mut display = Display::new(&screen, at(0.0));
-        let snapshot = |done| Snapshot { done, total: 999_900_000_000, peers: 20, account: None };
+        let snapshot = |done| Snapshot { done, found: 0, total: 999_900_000_000, peers: 20, account: None };
         display.meter.note(at(0.0), 0);
         let widths = [999_900, 1_000_000, 120_300_000_000, 999_899_999_999].map(|done| {
             display.meter.note(at(done as f64 / 1e9 + 1.0), done);
@@ -303,8 +305,8 @@ mod tests {
         });
         // Beside brackets, a space, and a bar that deserves the name.
         assert!(widths.iter().all(|width| *width <= 57 && *width == widths[0]), "{widths:?}");
-        assert_eq!(percent(snapshot(999_899_999_999)), 99);
-        assert_eq!(percent(Snapshot::default()), 0);
+        assert_eq!(percent(999_899_999_999, 999_900_000_000), 99);
+        assert_eq!(percent(0, 0), 0);
     }
 
     fn account(at_best: Option<AtBest>) -> Account {
@@ -322,8 +324,13 @@ mod tests {
         let best = |seconds, is_measured| {
             Some(AtBest { time: Duration::from_secs(seconds), by: Cause::OwnDownlink, is_measured })
         };
-        let snapshot =
-            |at_best| Snapshot { done: 500, total: 1_000, peers: 1, account: Some(account(at_best)) };
+        let snapshot = |at_best| Snapshot {
+            done: 500,
+            found: 0,
+            total: 1_000,
+            peers: 1,
+            account: Some(account(at_best)),
+        };
         assert_eq!(display.outlook(snapshot(best(50, false))), "own downlink is full");
         display.meter.note(at(0.0), 0);
         display.meter.note(at(1.0), 500);

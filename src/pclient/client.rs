@@ -4,7 +4,6 @@
 //! it; calls from many threads may wait at once.
 
 use std::collections::BTreeMap;
-use std::fs::File;
 use std::io;
 use std::net::{SocketAddr, ToSocketAddrs};
 use std::path::Path;
@@ -177,9 +176,8 @@ impl PClient {
         let path = file_path.as_ref();
         self.check_open()?;
         let storage = FileStorage::open(path).map_err(|source| Error::file(path, source))?;
-        let file = File::open(path).map_err(|source| Error::file(path, source))?;
-        let manifest =
-            Manifest::from_reader(file, storage.size()).map_err(|source| Error::file(path, source))?;
+        let manifest = Manifest::from_reader(storage.reader(), storage.size())
+            .map_err(|source| Error::file(path, source))?;
         let (fid, name) = (manifest.fid(), FileName::of_path(path).ok());
         self.ask(Call::Register(fid), move |node, now| {
             node.share(now, name, manifest, Box::new(storage));
@@ -227,6 +225,11 @@ impl PClient {
     /// Fetches a file to `path`: written beside it under a temporary name, and renamed when all is verified. Memory
     /// stays small whatever the size.
     ///
+    /// However it ends before that, by an error, by [`close`](PClient::close) or with the process, what was verified stays there
+    /// (`.NAME.swarmcast-….part`, with a record that ends in `.have`), and the same call goes on, in this client or another: at most
+    /// 4 MiB of what had been written are fetched again. [`cancel`](PClient::cancel) gives it up and removes it. Of two that fetch the
+    /// same file to the same path at once, one is resumable; the other begins anew, and leaves nothing.
+    ///
     /// # Errors
     /// As [`PClient::download`]; [`Error::File`] if `path` exists or can't be written.
     pub fn download_to(&self, fid: Fid, path: impl AsRef<Path>) -> Result<()> {
@@ -237,7 +240,7 @@ impl PClient {
         let (made, target) = (Arc::new(Mutex::new(false)), path.clone());
         let was_made = Arc::clone(&made);
         let make: MakeStorage = Box::new(move |size| {
-            let storage = FileStorage::create(&target, size, &mut Rng::from_os())
+            let storage = FileStorage::resume(&target, fid, size, &mut Rng::from_os())
                 .map_err(|source| Error::file(&target, source))?;
             *was_made.lock() = true;
             Ok(Box::new(storage))

@@ -3,7 +3,8 @@
 //! Decides and keeps books; sends nothing and writes nothing: [`Ask`]s and whole pieces are handed to
 //! [`super::swarm`].
 //!
-//! Invariant: a piece is had, or being stored, or partial, or untouched. Each block of a partial piece has arrived, or is under way in
+//! Invariant: a piece is had, or being stored, or partial, or untouched, or an earlier attempt may have left it and it is being
+//! checked. Each block of a partial piece has arrived, or is under way in
 //! as many requests as its count says, or is free.
 
 use std::collections::BTreeSet;
@@ -127,6 +128,8 @@ pub struct Download {
     /// Room for pieces to come.
     spare: Vec<Vec<u8>>,
     untouched: Bitfield,
+    /// What an earlier attempt may have left; `None` once all of that has been looked at.
+    checking: Option<Bitfield>,
     /// The sources that began complete, ordered by address, which all receivers see alike.
     origins: Vec<Handle>,
     /// For each origin, the class of pieces that it chooses from: those ≡ its place (mod the number of origins).
@@ -150,6 +153,7 @@ impl Download {
             alone: BTreeSet::new(),
             spare: Vec::new(),
             untouched,
+            checking: None,
             origins: Vec::new(),
             classes: Vec::new(),
             duplicate_bytes: 0,
@@ -166,6 +170,9 @@ impl Download {
         let mut missing = Bitfield::full(&self.lengths);
         missing.remove(&self.have);
         self.storing.iter().for_each(|&piece| _ = missing.clear(piece));
+        if let Some(checking) = &self.checking {
+            missing.remove(checking);
+        }
         missing
     }
 
@@ -315,7 +322,12 @@ impl Download {
 
     /// Whether choosing is better left to the origins: they alone know what fellow receivers get. A receiver that has
     /// none does better itself, for several origins don't know of each other what they choose.
+    ///
+    /// Nor may they choose as long as they can't know what is here already.
     fn lets_origins_choose(&self, peers: &Peers) -> bool {
+        if self.checking.is_some() {
+            return false;
+        }
         self.origins.len() == 1 || peers.len() > self.origins.len()
     }
 
@@ -515,7 +527,7 @@ impl Download {
             source.refusals = 0;
             let target = Target { piece, blocks: 0..block_count(&self.lengths, piece) };
             source.bind(index, target.clone(), u64::from(self.lengths.piece_len(piece)));
-            if !self.have.get(piece) && !self.storing.contains(&piece) {
+            if !self.have.get(piece) && !self.storing.contains(&piece) && !self.is_checking(piece) {
                 self.mark(&target);
             }
         }
@@ -721,5 +733,6 @@ pub fn block_len(lengths: &Lengths, piece: PieceIndex, block: u32) -> u32 {
     (lengths.piece_len(piece) - block * BLOCK_LEN).min(BLOCK_LEN)
 }
 
+mod checking;
 #[cfg(test)]
 mod tests;

@@ -12,6 +12,7 @@
 //! | pieces, their hashes, the proof of the size | [`pieces`], [`manifest`], [`manifest_fetch`], [`size_proof`] |
 //! | what held a download back | [`account`] |
 //! | where the bytes lie, and what is read of them to be served | [`storage`], `shelf` |
+//! | going on after an interruption | [`resume`] |
 //! | what peers say to each other | [`message`] |
 
 pub mod account;
@@ -31,6 +32,7 @@ pub mod peer;
 pub mod picker;
 pub mod pieces;
 pub mod rate;
+pub mod resume;
 mod shelf;
 pub mod size_proof;
 pub mod storage;

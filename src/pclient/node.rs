@@ -194,6 +194,8 @@ pub struct Node {
     /// Leaving or gone: nothing is begun any more that nobody would end.
     has_left: bool,
     events: VecDeque<Event>,
+    /// Files that were left. What is to be kept of them is recorded when they are dropped, and that takes a disk.
+    left: VecDeque<Swarm>,
     /// Messages of a swarm on their way to the transport; empty in between.
     outbox: Vec<(Handle, Class, Vec<u8>)>,
 }
@@ -229,6 +231,7 @@ impl Node {
             leaving: None,
             has_left: false,
             events: VecDeque::new(),
+            left: VecDeque::new(),
             outbox: Vec::new(),
         }
     }
@@ -254,7 +257,7 @@ impl Node {
             member.began = now;
         } else {
             // What was being fetched is here: whoever waits for it has it.
-            let was_wanted = self.withdraw(now, fid);
+            let was_wanted = self.give_up(now, fid);
             self.farewells.remove(&fid);
             let (number, rng) = (self.take_number(), self.rng.fork());
             let swarm = Swarm::share(number, name, manifest, storage, rng, now);
@@ -316,7 +319,7 @@ impl Node {
     /// Stops taking part in a file: nothing more of it is sent from now on. False if this node has nothing to do with
     /// it; else answered with [`Event::Cancelled`] when nothing of it is under way any more.
     pub fn cancel(&mut self, now: Instant, fid: Fid) -> bool {
-        if !self.withdraw(now, fid) {
+        if !self.give_up(now, fid) {
             return false;
         }
         self.settle(now);
@@ -324,12 +327,19 @@ impl Node {
         true
     }
 
-    /// Leaves a swarm, telling everybody.
+    /// As [`withdraw`](Node::withdraw), but nothing is left of an unfinished file.
+    fn give_up(&mut self, now: Instant, fid: Fid) -> bool {
+        if let Some(member) = self.members.get(&fid) {
+            member.swarm.abandon();
+        }
+        self.withdraw(now, fid)
+    }
+
+    /// Leaves a swarm, telling everybody. What there is of an unfinished file is kept where it outlasts the process.
     fn withdraw(&mut self, now: Instant, fid: Fid) -> bool {
         let Some(member) = self.members.remove(&fid) else { return false };
         self.unwatched.extend(member.swarm.peers().keys());
         (self.may_dial, self.is_pumped) = (true, false);
-        member.swarm.abandon();
         self.turns.forget(&fid);
         let tag = member.swarm.number();
         self.connections.values_mut().for_each(|connection| {
@@ -343,6 +353,7 @@ impl Node {
         self.trackers.cancel(now, fid);
         let deadline = now + self.config.farewell_timeout;
         self.farewells.insert(fid, Farewell { tag, tracker_knows: false, deadline });
+        self.left.push_back(member.swarm);
         true
     }
 
@@ -635,6 +646,12 @@ impl Machine for Node {
     }
 
     fn poll_job(&mut self) -> Option<Job<Node>> {
+        if let Some(left) = self.left.pop_front() {
+            return Some(Box::new(move || {
+                drop(left);
+                Box::new(|_, _| {})
+            }));
+        }
         let (fid, number, job) = self.members.values_mut().find_map(|member| {
             let job = member.swarm.poll_job()?;
             Some((member.swarm.fid(), member.swarm.number(), job))

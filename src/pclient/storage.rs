@@ -4,8 +4,10 @@
 
 mod file;
 mod memory;
+mod partial;
 
 use std::io;
+use std::ops::Range;
 
 pub use file::FileStorage;
 pub use memory::MemoryStorage;
@@ -53,6 +55,37 @@ pub trait Storage: Send + Sync {
     /// Gives up what isn't finished: nothing of it is left, and writing and finishing fail from now on. Harmless on what
     /// is finished or was only opened for reading.
     fn abandon(&self);
+
+    /// What this storage offers to go on where an earlier attempt has ended; `None` if nothing of it outlasts the process,
+    /// or it is finished or given up.
+    fn resumable(&self) -> Option<&dyn Resumable> {
+        None
+    }
+}
+
+/// A storage whose unfinished content outlasts the process: dropped unfinished, it is there for the next attempt, with a
+/// record beside it that says nothing to the storage.
+pub trait Resumable: Send + Sync {
+    /// Whether an earlier attempt has left anything.
+    fn has_leftovers(&self) -> bool;
+
+    /// The record that was kept last, but no more than its first `most` B and one.
+    ///
+    /// # Errors
+    /// `NotFound` if there is none; others as the system reports them.
+    fn read_record(&self, most: u64) -> io::Result<Vec<u8>>;
+
+    /// Keeps `record` in place of the one before: whoever reads finds one of them whole, whenever the process dies.
+    ///
+    /// # Errors
+    /// As the system reports them; then the one before stands.
+    fn write_record(&self, record: &[u8]) -> io::Result<()>;
+
+    /// The first stretch of content from `offset` on in which something may have been written, B; `None` if nothing has.
+    ///
+    /// # Errors
+    /// As the system reports them; then it may be anywhere.
+    fn next_data(&self, offset: u64) -> io::Result<Option<Range<u64>>>;
 }
 
 /// Refuses a write of `len` B at `offset` that would go beyond `size` B.

@@ -3,6 +3,7 @@
 //! Puts the halves together: what to ask for ([`super::download`]), what to send ([`super::upload`]), where the bytes
 //! lie ([`super::storage`]). Knows connections by their handle only; what it wants said goes into an outbox.
 
+mod leftovers;
 mod receive;
 mod serve;
 mod sight;
@@ -11,6 +12,9 @@ use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
+use parking_lot::Mutex;
+
+use self::leftovers::LookBack;
 use super::account::ledger::Ledger;
 use super::availability::Availability;
 use super::conduct::Conduct;
@@ -24,6 +28,7 @@ use super::message::Message;
 use super::peer::{Announced, Peer};
 use super::pieces::{Bitfield, Lengths};
 use super::rate::RateMeter;
+use super::resume::Checkpoint;
 use super::shelf::Shelf;
 use super::storage::Storage;
 use super::suspects::Suspects;
@@ -61,12 +66,20 @@ pub struct Progress {
     pub size: Option<u64>,
     /// Peers that take part.
     pub peers: usize,
+    /// Of what is verified, what an earlier attempt had left, B.
+    pub found: u64,
+    /// Whether there may be more of that, which hasn't been verified yet.
+    pub is_looking_back: bool,
+    /// Whether what is verified outlasts this process, for the next attempt.
+    pub is_kept: bool,
 }
 
 struct Content {
     manifest: Arc<Manifest>,
     storage: Arc<dyn Storage>,
     shelf: Shelf,
+    /// For the next attempt; `None` where nothing outlasts the process.
+    checkpoint: Option<Arc<Mutex<Checkpoint>>>,
     availability: Availability,
     upload: Upload,
 }
@@ -74,9 +87,12 @@ struct Content {
 impl Content {
     fn new(manifest: Manifest, storage: Box<dyn Storage>) -> Content {
         let lengths = manifest.lengths();
+        let storage: Arc<dyn Storage> = storage.into();
+        let checkpoint = || Checkpoint::new(Arc::clone(&storage), manifest.fid(), lengths);
         Content {
+            checkpoint: storage.resumable().is_some().then(|| Arc::new(Mutex::new(checkpoint()))),
             manifest: Arc::new(manifest),
-            storage: storage.into(),
+            storage,
             shelf: Shelf::default(),
             availability: Availability::new(lengths),
             upload: Upload::new(lengths),
@@ -111,6 +127,7 @@ pub struct Swarm {
     last_progress: Instant,
     /// When a peer last announced something.
     last_spread: Instant,
+    look_back: LookBack,
     /// Where the time of a download goes; `None` for a source.
     ledger: Option<Ledger>,
     /// Whether all that had to be written has been, for good.
@@ -168,6 +185,7 @@ impl Swarm {
             haves: HaveSchedule::new(now),
             last_progress: now,
             last_spread: now,
+            look_back: LookBack::new(now),
             ledger: None,
             is_finished: false,
             outbox: Vec::new(),
@@ -223,7 +241,15 @@ impl Swarm {
             (None, Some(size)) => size,
             (_, None) => 0,
         };
-        Progress { verified, size, peers: self.peers.len() }
+        let is_kept = self.content.as_ref().is_some_and(|content| content.checkpoint.is_some());
+        Progress {
+            verified,
+            size,
+            peers: self.peers.len(),
+            found: self.look_back.found(),
+            is_looking_back: self.download.as_ref().is_some_and(Download::is_looking_back),
+            is_kept,
+        }
     }
 
     /// Payload that arrived twice, B.
@@ -522,6 +548,7 @@ impl Swarm {
         self.desk.handle_timeout(now);
         if self.tick.is_some_and(|tick| tick <= now) {
             self.tick = Some(now + TICK);
+            self.keep_record(now);
             self.advance_fetch(now);
             let keys: Vec<Handle> = self.peers.keys().copied().collect();
             for key in keys {

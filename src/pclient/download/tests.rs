@@ -335,3 +335,33 @@ fn who_leaves_in_the_middle_of_such_a_piece_leaves_nothing_of_it() {
     let (_, all) = blocks.asked(second);
     assert_eq!(all, 0..COUNT);
 }
+
+#[test]
+fn what_may_have_been_left_is_asked_of_nobody_before_it_has_been_looked_at() {
+    let mut table = Table::new(6);
+    let (origin, relay) = (table.origin(1), table.relay(2, &[2, 3]));
+    let piece = |table: &Table, index| table.download.lengths.piece(index).unwrap();
+    table.download.check_all();
+    assert_eq!((table.fill(origin), table.fill(relay)), (vec![], vec![]));
+    assert!(table.download.missing().is_empty(), "it has arrived, as it seems");
+    // Only these can be there; of the others, an origin must not choose as long as it doesn't know what is here.
+    let mut listed = Bitfield::new(&table.download.lengths);
+    [0, 1, 2].iter().for_each(|&index| _ = listed.set(piece(&table, index)));
+    table.download.check_only(&listed);
+    assert_eq!(pieces(&table.fill(relay)), [3]);
+    let asked = pieces(&table.fill(origin));
+    assert_eq!(asked, [4, 5]);
+    assert_eq!(table.download.next_to_check(2 * PIECE).len(), 2);
+    for (index, is_there) in [(0, true), (1, false), (2, true)] {
+        assert!(table.download.is_looking_back());
+        let piece = piece(&table, index);
+        table.download.on_checked(piece, is_there);
+        table.download.on_checked(piece, !is_there);
+    }
+    assert!(!table.download.is_looking_back());
+    assert!(table.download.have().iter().map(PieceIndex::get).eq([0, 2]));
+    table.delivers(origin, 0, u64::from(asked[0]));
+    assert_eq!(table.fill(origin), [Ask::Any { id: 2, credits: 1, residue: 0, modulus: 1 }]);
+    table.delivers(origin, 2, 1);
+    assert_eq!((table.fill(origin), table.fill(relay)), (vec![], vec![]));
+}

@@ -1,18 +1,20 @@
 //! A file on disk: an existing one to share, or a new one that appears under its name only when it is whole.
 //!
+//! Until then it has another name, under which the next attempt may find it ([`super::partial`]) or nobody.
+//!
 //! Reads and writes are positioned (`pread`, `pwrite`), never mapped: a file truncated under a map kills the process.
 
-use std::ffi::OsString;
 use std::fs::{self, File, OpenOptions};
-use std::io;
-use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
+use std::io::{self, Read};
+use std::ops::Range;
 use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 
 use parking_lot::Mutex;
 
-use super::{Storage, check_within};
-use crate::name;
+use super::partial::{self, Partial};
+use super::{Resumable, Storage, check_within};
+use crate::Fid;
 use crate::rand::Rng;
 
 /// How often another temporary name is tried where one is taken. One try in four thousand million meets a taken one.
@@ -21,7 +23,8 @@ const NAME_TRIES: u32 = 8;
 /// A file on disk.
 ///
 /// One that was [created](FileStorage::create) is written under a temporary name beside its own, moved to its own name
-/// by [`finish`](Storage::finish), and removed if dropped before. (A process that is killed leaves the temporary file.)
+/// by [`finish`](Storage::finish), and removed if dropped before. (A process that is killed leaves the temporary file.) One
+/// that is [gone on with](FileStorage::resume) stays when dropped, for the next attempt.
 #[derive(Debug)]
 pub struct FileStorage {
     file: File,
@@ -33,12 +36,38 @@ pub struct FileStorage {
 enum Access {
     /// Opened for reading.
     ReadOnly,
-    /// Being written under the name `temporary`; not yet at `target`.
-    Unfinished { temporary: PathBuf, target: PathBuf },
+    /// Being written; not yet at `target`.
+    Unfinished { place: Place, target: PathBuf },
     /// Written, and under its own name.
     Finished,
     /// Given up before that, and removed.
     Abandoned,
+}
+
+/// Where an unfinished file is.
+#[derive(Debug)]
+enum Place {
+    /// Under a name that nobody looks for.
+    Temporary(PathBuf),
+    /// Where the next attempt finds it.
+    Partial(Partial),
+}
+
+impl Place {
+    fn path(&self) -> &Path {
+        match self {
+            Place::Temporary(path) => path,
+            Place::Partial(partial) => &partial.path,
+        }
+    }
+
+    fn remove(&self) {
+        match self {
+            // Nobody is left to tell if this fails.
+            Place::Temporary(path) => _ = fs::remove_file(path),
+            Place::Partial(partial) => partial.remove(),
+        }
+    }
 }
 
 impl FileStorage {
@@ -63,17 +92,11 @@ impl FileStorage {
     /// `AlreadyExists` if there is anything at `target`, be it a dangling link; `InvalidInput` if `target` ends in no
     /// file name; others as the system reports them.
     pub fn create(target: &Path, size: u64, rng: &mut Rng) -> io::Result<FileStorage> {
-        let name = target
-            .file_name()
-            .ok_or_else(|| io::Error::new(io::ErrorKind::InvalidInput, "not a file name"))?;
-        match fs::symlink_metadata(target) {
-            Ok(_) => return Err(io::ErrorKind::AlreadyExists.into()),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-            Err(error) => return Err(error),
-        }
+        check_vacant(target)?;
         let mut tries = 0;
         let (file, temporary) = loop {
-            let temporary = target.with_file_name(temporary_name(name.as_bytes(), rng.u32()));
+            let tag = format!("{:08x}", rng.u32());
+            let temporary = target.with_file_name(partial::hidden_name(target, &tag, "part"));
             // O_CREAT with O_EXCL: neither an existing file nor a link laid out for us is opened.
             match OpenOptions::new().read(true).write(true).create_new(true).open(&temporary) {
                 Ok(file) => break (file, temporary),
@@ -84,15 +107,51 @@ impl FileStorage {
             }
         };
         // From here on the drop removes the temporary file.
-        let access = Access::Unfinished { temporary, target: target.to_owned() };
-        let storage = FileStorage { file, size, access: Mutex::new(access) };
+        let storage = FileStorage::unfinished(file, size, Place::Temporary(temporary), target);
         storage.file.set_len(size)?;
         Ok(storage)
+    }
+
+    /// Makes a file of `size` B with the content `fid` that will be `target`, or goes on with what an earlier attempt has left
+    /// ([`Resumable`]). Where that can't be had safely, as another process is at it or somebody else has laid it out, it is
+    /// [created](FileStorage::create) anew.
+    ///
+    /// # Errors
+    /// As [`FileStorage::create`].
+    pub fn resume(target: &Path, fid: Fid, size: u64, rng: &mut Rng) -> io::Result<FileStorage> {
+        check_vacant(target)?;
+        match Partial::claim(target, fid, size)? {
+            Some((file, partial)) => Ok(FileStorage::unfinished(file, size, Place::Partial(partial), target)),
+            None => FileStorage::create(target, size, rng),
+        }
+    }
+
+    /// Whether there is an unfinished file of `fid` that is to become `target`, whoever is at it.
+    pub fn has_leftovers_of(target: &Path, fid: Fid) -> bool {
+        Partial::path_of(target, fid).symlink_metadata().is_ok()
+    }
+
+    fn unfinished(file: File, size: u64, place: Place, target: &Path) -> FileStorage {
+        let access = Access::Unfinished { place, target: target.to_owned() };
+        FileStorage { file, size, access: Mutex::new(access) }
+    }
+
+    /// Reads it from its beginning to its end, whatever else is read meanwhile.
+    pub fn reader(&self) -> impl Read + '_ {
+        Positioned { file: &self.file, offset: 0 }
     }
 
     /// The size, B: when it was opened, or as it was created.
     pub const fn size(&self) -> u64 {
         self.size
+    }
+
+    /// Does something with the file that the next attempt finds, while nobody finishes or abandons it.
+    fn with_partial<T>(&self, act: impl FnOnce(&Partial) -> io::Result<T>) -> io::Result<T> {
+        match &*self.access.lock() {
+            Access::Unfinished { place: Place::Partial(partial), .. } => act(partial),
+            _ => Err(io::ErrorKind::PermissionDenied.into()),
+        }
     }
 
     fn check_not_abandoned(&self) -> io::Result<()> {
@@ -143,30 +202,85 @@ impl Storage for FileStorage {
         // long, so the lock is not held meanwhile.
         self.file.sync_all()?;
         let mut access = self.access.lock();
-        let Access::Unfinished { temporary, target } = &*access else {
+        let Access::Unfinished { place, target } = &*access else {
             drop(access);
             return self.check_not_abandoned();
         };
-        rename_without_overwrite(temporary, target)?;
+        if let Place::Partial(partial) = place {
+            // Killed from here on, the next attempt verifies all of it; the other way round it would leave the record for ever.
+            partial.remove_record();
+        }
+        rename_without_overwrite(place.path(), target)?;
         let target = target.clone();
         *access = Access::Finished;
         drop(access);
+        let _ = self.file.unlock();
         sync_directory_of(&target)
     }
 
     fn abandon(&self) {
         let mut access = self.access.lock();
-        if let Access::Unfinished { temporary, .. } = &*access {
-            // Nobody is left to tell if this fails.
-            let _ = fs::remove_file(temporary);
+        if let Access::Unfinished { place, .. } = &*access {
+            place.remove();
             *access = Access::Abandoned;
         }
+    }
+
+    fn resumable(&self) -> Option<&dyn Resumable> {
+        self.with_partial(|_| Ok(())).is_ok().then_some(self)
+    }
+}
+
+impl Resumable for FileStorage {
+    fn has_leftovers(&self) -> bool {
+        self.with_partial(|partial| Ok(partial.has_leftovers)).unwrap_or(false)
+    }
+
+    fn read_record(&self, most: u64) -> io::Result<Vec<u8>> {
+        self.with_partial(|partial| partial.read_record(most))
+    }
+
+    fn write_record(&self, record: &[u8]) -> io::Result<()> {
+        self.with_partial(|partial| partial.write_record(record))
+    }
+
+    fn next_data(&self, offset: u64) -> io::Result<Option<Range<u64>>> {
+        partial::next_data(&self.file, offset)
     }
 }
 
 impl Drop for FileStorage {
     fn drop(&mut self) {
-        self.abandon();
+        match &*self.access.lock() {
+            Access::Unfinished { place: Place::Partial(partial), .. } => partial.close(&self.file),
+            Access::Unfinished { place, .. } => place.remove(),
+            Access::ReadOnly | Access::Finished | Access::Abandoned => {}
+        }
+    }
+}
+
+struct Positioned<'a> {
+    file: &'a File,
+    offset: u64,
+}
+
+impl Read for Positioned<'_> {
+    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+        let read = self.file.read_at(buf, self.offset)?;
+        self.offset += read as u64;
+        Ok(read)
+    }
+}
+
+/// Refuses a target where there is anything, be it a dangling link, or that can't be a file.
+fn check_vacant(target: &Path) -> io::Result<()> {
+    if target.file_name().is_none() {
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, "not a file name"));
+    }
+    match fs::symlink_metadata(target) {
+        Ok(_) => Err(io::ErrorKind::AlreadyExists.into()),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        Err(error) => Err(error),
     }
 }
 
@@ -178,19 +292,23 @@ fn check_regular(metadata: &fs::Metadata) -> io::Result<()> {
     }
 }
 
-/// `.NAME.swarmcast-XXXXXXXX.part`, where a name too long for that is cut (between two UTF-8 characters: some file
-/// systems take nothing else).
-fn temporary_name(name: &[u8], tag: u32) -> OsString {
-    let suffix = format!(".swarmcast-{tag:08x}.part");
-    let longest = name::MAX_LEN - 1 - suffix.len();
-    let starts_character = |at: usize| name.get(at).is_none_or(|byte| byte >> 6 != 0b10);
-    let cut = (0..=longest).rev().find(|&at| starts_character(at)).unwrap_or(longest);
-    let kept = name.get(..cut).unwrap_or(name);
-    OsString::from_vec([b".", kept, suffix.as_bytes()].concat())
-}
-
 /// Moves `from` to `to` in the same directory, or fails with `AlreadyExists`.
 fn rename_without_overwrite(from: &Path, to: &Path) -> io::Result<()> {
+    #[cfg(target_os = "linux")]
+    {
+        use rustix::fs::{CWD, RenameFlags, renameat_with};
+        use rustix::io::Errno;
+        match renameat_with(CWD, from, CWD, to, RenameFlags::NOREPLACE) {
+            // A file system, or a kernel, that can't.
+            Err(Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP) => {}
+            result => return Ok(result?),
+        }
+    }
+    rename_by_link(from, to)
+}
+
+/// As [`rename_without_overwrite`], in two steps: killed between them, the file has both names.
+fn rename_by_link(from: &Path, to: &Path) -> io::Result<()> {
     match fs::hard_link(from, to) {
         Ok(()) => {
             // The file has its name; that it keeps a second one is no reason to call it lost.
@@ -206,7 +324,7 @@ fn rename_without_overwrite(from: &Path, to: &Path) -> io::Result<()> {
     rename_over_placeholder(from, to)
 }
 
-/// As [`rename_without_overwrite`], without hard links: claims the name with an empty file and renames over that.
+/// As [`rename_by_link`], without hard links: claims the name with an empty file and renames over that.
 fn rename_over_placeholder(from: &Path, to: &Path) -> io::Result<()> {
     OpenOptions::new().write(true).create_new(true).open(to)?;
     fs::rename(from, to).inspect_err(|_| {

@@ -158,6 +158,7 @@ impl Swarm {
         self.download = Some(Download::new(lengths, Bitfield::new(&lengths)));
         self.content = Some(Content::new(manifest, storage));
         self.last_progress = now;
+        self.look_back(now);
         let keys: Vec<Handle> = self.peers.keys().copied().collect();
         keys.into_iter().for_each(|key| self.understand_peer(now, key, &lengths));
         if self.is_complete() {
@@ -198,11 +199,22 @@ impl Swarm {
         let Some(content) = &self.content else { return };
         let is_suspect = self.suspects.holds(piece);
         let (manifest, storage) = (Arc::clone(&content.manifest), Arc::clone(&content.storage));
+        let checkpoint = content.checkpoint.clone();
         self.jobs.push_back(Box::new(move || {
             let outcome = if manifest.verify_piece(piece, &data) {
                 let offset = manifest.lengths().piece_range(piece).start;
                 let hashes = if is_suspect { block_hashes(&data) } else { Vec::new() };
-                storage.write_at(offset, &data).map(|()| Verdict::Stored(hashes))
+                let mut checkpoint = checkpoint.as_ref().map(|checkpoint| checkpoint.lock());
+                if let Some(checkpoint) = &mut checkpoint {
+                    checkpoint.make_room(data.len() as u64);
+                }
+                let written = storage.write_at(offset, &data);
+                if let Some(checkpoint) = &mut checkpoint
+                    && written.is_ok()
+                {
+                    checkpoint.on_written(piece);
+                }
+                written.map(|()| Verdict::Stored(hashes))
             } else {
                 let hashes = if sole_giver(&givers).is_none() { block_hashes(&data) } else { Vec::new() };
                 Ok(Verdict::Spoiled(hashes))
@@ -246,6 +258,7 @@ impl Swarm {
     fn on_stored(&mut self, now: Instant, piece: PieceIndex, givers: &[SocketAddr]) {
         let Some(download) = &mut self.download else { return };
         self.last_progress = now;
+        self.look_back.has_news = true;
         if let Some(giver) = sole_giver(givers) {
             self.conduct.good(giver);
         }
@@ -269,8 +282,10 @@ impl Swarm {
     pub(super) fn complete(&mut self) {
         self.tick = None;
         if let Some(download) = &mut self.download {
+            let twice = download.duplicate_bytes;
             let cancels = download.give_up_all(&mut self.peers);
             self.send_asks(cancels);
+            log::info!("{}: all is here; {twice} B came twice", self.fid.short());
         }
         let Some(content) = &self.content else { return };
         let storage = Arc::clone(&content.storage);

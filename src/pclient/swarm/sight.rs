@@ -41,7 +41,10 @@ impl Swarm {
     /// What has held the download back; `None` for a file that was here from the beginning.
     pub fn account(&self, now: Instant, intake: &Intake) -> Option<Account> {
         let progress = self.progress();
-        Some(self.ledger.as_ref()?.account(now, intake, progress.size, progress.verified))
+        // What an earlier attempt has left took none of this one's time.
+        let (size, verified) =
+            (progress.size.map(|size| size - progress.found), progress.verified - progress.found);
+        Some(self.ledger.as_ref()?.account(now, intake, size, verified))
     }
 
     fn sight(&self, now: Instant, is_lookup: bool) -> Sight {
@@ -81,6 +84,8 @@ impl Swarm {
         };
         let size = lengths.size();
         let out = size.saturating_sub(u64::from(first_copies.count()) * piece);
-        Sight { cause, peers, spread: Some(Spread { out, size, piece }) }
+        // What is still to be verified may be missing after all.
+        let spread = (!download.is_looking_back()).then_some(Spread { out, size, piece });
+        Sight { cause, peers, spread }
     }
 }
