@@ -293,7 +293,7 @@ fn the_help_tells_the_exit_codes() {
     help.succeeded();
     let codes = help.stdout.split_once("Exit codes:").expect("a table").1;
     let codes: Vec<&str> = codes.lines().filter_map(|line| line.split_whitespace().next()).collect();
-    assert_eq!(codes, ["0", "1", "2", "3", "4", "5", "6", "7", "130"]);
+    assert_eq!(codes, ["0", "1", "2", "3", "4", "5", "6", "7", "8", "130"]);
     for subcommand in ["tracker", "share", "get", "compare", "simulate", "bench"] {
         assert!(help.stdout.contains(&format!("\n  {subcommand} ")), "{help:?}");
         sandbox.run(&[subcommand, "--help"]).succeeded();
