@@ -128,6 +128,8 @@ struct Connection {
     opened: BTreeSet<Fid>,
     /// How many times the other side has opened a file in vain.
     refused: u32,
+    /// What had been asked for and had not come when the two ceased to take part in a file together, B: it may still come.
+    debts: SmallMap<Fid, u64>,
     keeps_alive: bool,
 }
 
@@ -345,7 +347,10 @@ impl Node {
         self.connections.values_mut().for_each(|connection| {
             connection.opened.remove(&fid);
         });
-        for &key in member.swarm.peers().keys() {
+        for (&key, peer) in member.swarm.peers().iter() {
+            if let Some(connection) = self.connections.get_mut(&key) {
+                connection.note_debt(fid, peer.source.owed());
+            }
             self.endpoint.abandon(key, tag);
             let shut = Message::Shut { channel: tag.into() };
             say(&mut self.endpoint, key, &shut);
@@ -571,8 +576,14 @@ impl Connection {
             heard: now,
             opened: BTreeSet::new(),
             refused: 0,
+            debts: SmallMap::new(),
             keeps_alive: false,
         }
+    }
+
+    /// So much that had been asked for may still come, though neither side takes part in the file with the other.
+    fn note_debt(&mut self, fid: Fid, owed: u64) {
+        *self.debts.get_or_insert_with(fid, || 0) += owed;
     }
 
     /// Keeps a message for when its channel is opened, if there is room for it.

@@ -280,6 +280,16 @@ impl Source {
         id
     }
 
+    /// Of all that it was ever asked for, what it has not sent, B.
+    pub fn owed(&self) -> u64 {
+        self.owed
+    }
+
+    /// It may send so much more, B, than it is asked for here.
+    pub fn owe(&mut self, bytes: u64) {
+        self.owed += bytes;
+    }
+
     /// The name of the next request.
     pub fn next_id(&self) -> u64 {
         self.next_id

@@ -43,6 +43,9 @@ use crate::{Error, Fid};
 /// How often a receiver looks whether somebody is idle, silent or due for credits again.
 const TICK: Duration = Duration::from_millis(50);
 
+/// Why a peer is banned.
+const NO_PIECE: &str = "announced pieces that are none";
+
 /// Makes the place for a file of the size that has been proved, B.
 pub type MakeStorage = Box<dyn FnOnce(u64) -> Result<Box<dyn Storage>, Error> + Send>;
 
@@ -404,7 +407,7 @@ impl Swarm {
     fn understand_peer(&mut self, now: Instant, key: Handle, lengths: &Lengths) {
         let Some(peer) = self.peers.get_mut(&key) else { return };
         if !peer.pieces.understand(lengths) {
-            self.ban(now, key);
+            self.ban(now, key, NO_PIECE);
             return;
         }
         if let Some(content) = &mut self.content {
@@ -415,9 +418,10 @@ impl Swarm {
         }
     }
 
-    /// A peer no longer takes part, or its connection is gone.
-    pub fn remove_peer(&mut self, now: Instant, key: Handle) {
-        let Some(peer) = self.peers.remove(&key) else { return };
+    /// A peer no longer takes part, or its connection is gone. Gives how much it was asked for that has not come, B.
+    pub fn remove_peer(&mut self, now: Instant, key: Handle) -> u64 {
+        let Some(peer) = self.peers.remove(&key) else { return 0 };
+        let owed = peer.source.owed();
         self.unwatched.push(key);
         if let Some(content) = &mut self.content {
             content.availability.discount_peer(&peer);
@@ -430,32 +434,36 @@ impl Swarm {
             self.advance_fetch(now);
         }
         self.refill_all(now);
+        owed
     }
 
-    fn ban(&mut self, now: Instant, key: Handle) {
+    /// A peer that takes part again may still send so much, B, that it was asked for before.
+    pub fn on_returned(&mut self, key: Handle, owed: u64) {
+        if let Some(peer) = self.peers.get_mut(&key) {
+            peer.source.owe(owed);
+        }
+    }
+
+    fn ban(&mut self, now: Instant, key: Handle, why: &str) {
         if let Some(peer) = self.peers.get(&key) {
-            self.ban_address(now, peer.remote);
+            self.ban_address(now, peer.remote, why);
         }
     }
 
     /// Bans who is, or was, at `addr`.
-    fn ban_address(&mut self, now: Instant, addr: SocketAddr) {
+    fn ban_address(&mut self, now: Instant, addr: SocketAddr, why: &str) {
         let until = self.conduct.strike(now, addr);
-        self.announce_ban(now, addr, until);
+        self.announce_ban(now, addr, until, why);
     }
 
     /// Bans who asked for far more than anybody needs.
     pub fn ban_flooder(&mut self, now: Instant, addr: SocketAddr) {
         let until = self.conduct.flood(now, addr);
-        self.announce_ban(now, addr, until);
+        self.announce_ban(now, addr, until, "asked for far more than anybody needs");
     }
 
-    fn announce_ban(&mut self, now: Instant, addr: SocketAddr, until: Instant) {
-        log::warn!(
-            "{addr} gave, or asked for, what can't be right of {}: banned for {:?}",
-            self.fid.short(),
-            until.since(now)
-        );
+    fn announce_ban(&mut self, now: Instant, addr: SocketAddr, until: Instant, why: &str) {
+        log::warn!("{addr} {why} of {}: banned for {:?}", self.fid.short(), until.since(now));
         self.notices.push(Notice::Ban(addr, until));
     }
 
@@ -514,7 +522,7 @@ impl Swarm {
             return;
         }
         let Some(lengths) = self.content.as_ref().map(|content| content.manifest.lengths()) else { return };
-        let Ok(pieces) = Bitfield::from_bytes(&lengths, bytes) else { return self.ban(now, key) };
+        let Ok(pieces) = Bitfield::from_bytes(&lengths, bytes) else { return self.ban(now, key, NO_PIECE) };
         let pieces: Vec<u64> = pieces.iter().map(|piece| piece.get().into()).collect();
         self.on_haves(now, key, &pieces);
     }
@@ -528,7 +536,7 @@ impl Swarm {
         };
         let lengths = content.manifest.lengths();
         for &piece in pieces {
-            let Some(piece) = lengths.piece(piece) else { return self.ban(now, key) };
+            let Some(piece) = lengths.piece(piece) else { return self.ban(now, key, NO_PIECE) };
             let Some(peer) = self.peers.get_mut(&key) else { return };
             let Announced::Known(known) = &mut peer.pieces else { return };
             if known.set(piece) {

@@ -56,8 +56,9 @@ impl Node {
             return true;
         }
         let Some(idler) = member.swarm.idler(now) else { return false };
-        member.swarm.remove_peer(now, idler);
+        let owed = member.swarm.remove_peer(now, idler);
         if let Some(connection) = self.connections.get_mut(&idler) {
+            connection.note_debt(fid, owed);
             connection.opened.remove(&fid);
         }
         say(&mut self.endpoint, idler, &Message::Refuse { fid });

@@ -92,7 +92,7 @@ impl Node {
                 connection.opened.remove(&fid);
                 if let Some(member) = self.members.get_mut(&fid) {
                     member.book.remove(connection.remote);
-                    member.swarm.remove_peer(now, key);
+                    connection.note_debt(fid, member.swarm.remove_peer(now, key));
                 }
             }
             Message::Refuse { fid } => {
@@ -101,7 +101,7 @@ impl Node {
                 let is_idle = connection.opened.is_empty() && connection.channels.is_empty();
                 if let Some(member) = self.members.get_mut(&fid) {
                     member.book.refused(remote);
-                    member.swarm.remove_peer(now, key);
+                    connection.note_debt(fid, member.swarm.remove_peer(now, key));
                 }
                 if is_idle {
                     self.endpoint.close(key, 0);
@@ -168,6 +168,9 @@ impl Node {
         }
         let early = connection.take_early(channel);
         member.swarm.on_open(now, key, connection.remote, channel, has_manifest, is_complete);
+        if let Some(owed) = connection.debts.remove(&fid) {
+            member.swarm.on_returned(key, owed);
+        }
         member.book.proved(connection.remote);
         member.exchange.on_peers(member.swarm.peers().len());
         for message in early {

@@ -15,6 +15,9 @@ use crate::pclient::suspects::{BlockHash, block_hashes};
 use crate::rudp::{Class, Handle};
 use crate::time::Instant;
 
+/// Why a peer is banned.
+const FALSE: &str = "gave false content";
+
 /// What a piece turned out to be, with what its blocks hash to if somebody has to answer for them.
 enum Verdict {
     Stored(Vec<BlockHash>),
@@ -113,7 +116,7 @@ impl Swarm {
         if let Gain::Lie(error) = gain {
             log::warn!("manifest of {}: {error}", self.fid.short());
             fetch.withdraw(key);
-            self.ban(now, key);
+            self.ban(now, key, "gave a false part of the manifest");
             return self.advance_fetch(now);
         }
         for other in fetch.settle_on(key) {
@@ -174,7 +177,9 @@ impl Swarm {
         match download.on_block(now, &mut self.peers, key, id, at, data) {
             Arrival::Duplicate => {}
             Arrival::Partial => self.last_progress = now,
-            Arrival::Nonsense => return self.ban(now, key),
+            Arrival::Nonsense => {
+                return self.ban(now, key, "gave what it was never asked for, or what is no part");
+            }
             Arrival::Whole { piece, data, givers } => self.on_whole_piece(piece, data, givers),
         }
         self.refill(now, key);
@@ -226,7 +231,7 @@ impl Swarm {
                     Ok(Verdict::Stored(hashes)) => {
                         swarm.on_stored(now, piece, &givers);
                         for liar in swarm.suspects.convict(piece, &hashes) {
-                            swarm.ban_address(now, liar);
+                            swarm.ban_address(now, liar, FALSE);
                         }
                     }
                     Ok(Verdict::Spoiled(hashes)) => swarm.on_spoiled(now, piece, &givers, &hashes),
@@ -245,7 +250,7 @@ impl Swarm {
         log::warn!("piece {} of {} doesn't verify", piece.get(), self.fid.short());
         let cancels = download.give_up(&mut self.peers, piece);
         match sole_giver(givers) {
-            Some(liar) => self.ban_address(now, liar),
+            Some(liar) => self.ban_address(now, liar, FALSE),
             None => {
                 self.suspects.note(piece, hashes, givers);
                 download.fetch_alone(piece);
