@@ -43,6 +43,9 @@ use crate::{Error, Fid};
 /// How often a receiver looks whether somebody is idle, silent or due for credits again.
 const TICK: Duration = Duration::from_millis(50);
 
+/// Who has got nothing new for this long sees to it that its neighbours are still there.
+const STARVED: Duration = Duration::from_secs(10);
+
 /// Why a peer is banned.
 const NO_PIECE: &str = "announced pieces that are none";
 
@@ -128,6 +131,9 @@ pub struct Swarm {
     tick: Option<Instant>,
     haves: HaveSchedule,
     last_progress: Instant,
+    /// Whether nothing new has come for long, though something is missing: even who owes nothing should say that it is there. It
+    /// may have lost us, as when our address has changed while neither had anything to say.
+    is_starved: bool,
     /// When a peer last announced something.
     last_spread: Instant,
     look_back: LookBack,
@@ -187,6 +193,7 @@ impl Swarm {
             tick: None,
             haves: HaveSchedule::new(now),
             last_progress: now,
+            is_starved: false,
             last_spread: now,
             look_back: LookBack::new(now),
             ledger: None,
@@ -289,8 +296,9 @@ impl Swarm {
 
     /// Whether this peer owes us something, so that its silence matters.
     pub fn expects(&self, key: Handle) -> bool {
-        self.fetch.as_ref().is_some_and(|fetch| fetch.giver() == Some(key))
-            || self.peers.get(&key).is_some_and(|peer| !peer.source.requests().is_empty())
+        let is_giver = || self.fetch.as_ref().is_some_and(|fetch| fetch.giver() == Some(key));
+        let is_asked = |peer: &Peer| self.is_starved || !peer.source.requests().is_empty();
+        is_giver() || self.peers.get(&key).is_some_and(is_asked)
     }
 
     /// Moves to `keys` the peers of which [`expects`](Swarm::expects) may say something else since this was last asked.
@@ -556,6 +564,7 @@ impl Swarm {
         self.desk.handle_timeout(now);
         if self.tick.is_some_and(|tick| tick <= now) {
             self.tick = Some(now + TICK);
+            self.set_starved(now.since(self.last_progress) >= STARVED);
             self.keep_record(now);
             self.advance_fetch(now);
             let keys: Vec<Handle> = self.peers.keys().copied().collect();
@@ -566,6 +575,13 @@ impl Swarm {
                 }
             }
             self.refill_all(now);
+        }
+    }
+
+    fn set_starved(&mut self, is_starved: bool) {
+        if self.is_starved != is_starved {
+            self.is_starved = is_starved;
+            self.unwatched.extend(self.peers.keys());
         }
     }
 

@@ -286,6 +286,7 @@ impl Swarm {
     /// All pieces are there: nothing more is asked for, and what is written is to last.
     pub(super) fn complete(&mut self) {
         self.tick = None;
+        self.set_starved(false);
         if let Some(download) = &mut self.download {
             let twice = download.duplicate_bytes;
             let cancels = download.give_up_all(&mut self.peers);
