@@ -25,8 +25,9 @@ pub type Peers = SmallMap<Handle, Peer>;
 
 /// At least this many pieces are under way from each source: with one, it would idle between two.
 const MIN_PIECES: u64 = 2;
-/// Or what it delivers in this time.
+/// Or what it delivers in this time, or in two round trips: of less than one, what it delivers could never grow.
 const DEPTH: Duration = Duration::from_millis(300);
+const DEPTH_ROUND_TRIPS: u32 = 2;
 /// Most requests under way from one source.
 const MAX_REQUESTS: usize = 500;
 /// After a refusal, a source gets no credits for at least, and at most, this long.
@@ -213,7 +214,9 @@ impl Download {
             return asks;
         }
         let least = MIN_PIECES * u64::from(self.lengths.full_piece_len());
-        let depth = (peers[&key].source.meter.rate(now) * DEPTH.as_secs_f64()) as u64;
+        let source = &peers[&key].source;
+        let ahead = DEPTH.max(source.min_rtt * DEPTH_ROUND_TRIPS);
+        let depth = (source.meter.rate(now) * ahead.as_secs_f64()) as u64;
         // What others are asked for can only lessen it: nearly always there is no need to sum that up.
         if peers[&key].source.outstanding() >= depth.max(least) {
             return asks;

@@ -159,6 +159,8 @@ pub struct Source {
     patience: Duration,
     /// Whether part of a message of its has arrived: most likely a block.
     pub is_delivering: bool,
+    /// The shortest round trip to it.
+    pub min_rtt: Duration,
     /// How long it took from one delivery to the next of late, at most; zero before the first.
     pause: Duration,
     /// How often in a row what it was asked for had to be asked of others, or was denied though it claims to have it.
@@ -183,6 +185,7 @@ impl Source {
             active: now,
             patience: STALL,
             is_delivering: false,
+            min_rtt: Duration::ZERO,
             pause: Duration::ZERO,
             misses: 0,
             trusted_from: now,

@@ -38,7 +38,7 @@ use super::rtt::RttEstimator;
 use super::send_window::{Class, SendWindow, Tag};
 use super::sent::{Acked, Content, SentPacket, SentPackets};
 use super::seq;
-use super::stats::Stats;
+use super::stats::{Arrivals, Stats};
 use super::timer::{Timer, TimerTable};
 use super::timestamps::Timestamps;
 use crate::coding::{Malformed, Reader};
@@ -283,9 +283,9 @@ impl Connection {
         self.window.has_room_at_first(self.sent.in_flight(), links.uplink.first_share())
     }
 
-    /// Whether part of a message has arrived, and the rest is missing.
-    pub fn is_receiving(&self) -> bool {
-        self.recv.held() > 0
+    /// How what the peer sends arrives.
+    pub fn arrivals(&self) -> Arrivals {
+        Arrivals { is_receiving: self.recv.held() > 0, min_rtt: self.rtt.min().unwrap_or_default() }
     }
 
     /// Drops all messages with this tag.

@@ -29,7 +29,7 @@ use super::send_window::{Class, Tag};
 use super::sent::SentPackets;
 use super::seq;
 use super::stateless::Stateless;
-use super::stats::Stats;
+use super::stats::{Arrivals, Stats};
 use super::turns::Turns;
 use crate::coding::{Reader, Writer};
 use crate::rand::Rng;
@@ -198,11 +198,10 @@ impl Endpoint {
 
     /// The connections of which [`wants_bulk`](Endpoint::wants_bulk) may have become true since this was last asked, other
     /// than by [room for all](Endpoint::has_bulk_room).
-    /// With each comes whether part of a message has arrived over it.
-    pub fn take_stirred(&mut self) -> impl Iterator<Item = (Handle, bool)> + '_ {
+    pub fn take_stirred(&mut self) -> impl Iterator<Item = (Handle, Arrivals)> + '_ {
         let connections = &self.connections;
-        let is_receiving = |key: &u64| connections.get(key).is_some_and(|c| c.is_receiving());
-        self.stirred.drain().map(move |key| (Handle(key), is_receiving(&key)))
+        let arrivals = |key: &u64| connections.get(key).map(|c| c.arrivals()).unwrap_or_default();
+        self.stirred.drain().map(move |key| (Handle(key), arrivals(&key)))
     }
 
     /// Drops all messages with this tag; see [`is_in_flight`](Endpoint::is_in_flight) for what has left already.

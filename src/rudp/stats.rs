@@ -2,6 +2,15 @@
 
 use crate::time::Duration;
 
+/// How what a peer sends arrives.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Arrivals {
+    /// Whether part of a message has arrived, and the rest is missing.
+    pub is_receiving: bool,
+    /// The shortest round trip so far; zero before the first.
+    pub min_rtt: Duration,
+}
+
 /// Counters and present values of a connection.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Stats {

@@ -12,6 +12,7 @@ use crate::pclient::message::{self, BLOCK_LEN, MAX_HAVES, Message};
 use crate::pclient::peer::{Peer, Target, Wanted, What};
 use crate::pclient::pieces::PieceIndex;
 use crate::pclient::upload::{MAX_WANTED, Next};
+use crate::rudp::stats::Arrivals;
 use crate::rudp::{Class, Handle};
 use crate::time::{Duration, Instant};
 
@@ -227,12 +228,13 @@ impl Swarm {
     }
 
     /// Something has happened to a connection: `may_go` may say something else of it.
-    /// `is_receiving` says whether part of what it sends has arrived.
-    pub fn stir(&mut self, key: Handle, is_receiving: bool) {
+    /// `arrivals` says how what it sends arrives.
+    pub fn stir(&mut self, key: Handle, arrivals: Arrivals) {
         if let Some(content) = &mut self.content
             && let Some(peer) = self.peers.get_mut(&key)
         {
-            peer.source.is_delivering = is_receiving;
+            peer.source.is_delivering = arrivals.is_receiving;
+            peer.source.min_rtt = arrivals.min_rtt;
             content.upload.stir(key);
         }
     }
