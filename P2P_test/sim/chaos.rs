@@ -21,12 +21,16 @@ use self::stage::{Outcome, Stage};
 const SEEDS: u64 = 1_000;
 
 /// Seeds that failed once, and what was seen then.
-const FOUND: [(u64, &str); 5] = [
+const FOUND: [(u64, &str); 9] = [
     (52, "a node that had left let in who dialled it, and left them alone with a connection"),
     (200, "a fast receiver waited for the last piece beside neighbours that had it"),
     (889, "a receiver at 5 kB/s got the content five times over, but for its last bytes"),
     (936, "six receivers waited for the last pieces"),
     (748, "each block was taken back before it could come, and asked of the next"),
+    (1649, "who cancelled and fetched again banned those who still sent what it had asked for before"),
+    (14621, "who had nothing to say when its address changed was lost to all"),
+    (28687, "over a round trip of half a second one source was asked for two pieces at a time"),
+    (42879, "content still left to one who had parted before the cancel"),
 ];
 
 fn play(seed: u64) -> Outcome {

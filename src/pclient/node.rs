@@ -347,13 +347,13 @@ impl Node {
         self.connections.values_mut().for_each(|connection| {
             connection.opened.remove(&fid);
         });
-        for (&key, peer) in member.swarm.peers().iter() {
-            if let Some(connection) = self.connections.get_mut(&key) {
-                connection.note_debt(fid, peer.source.owed());
-            }
+        for (&key, connection) in self.connections.iter_mut() {
+            // Also where the two have parted already: something may still wait there.
             self.endpoint.abandon(key, tag);
-            let shut = Message::Shut { channel: tag.into() };
-            say(&mut self.endpoint, key, &shut);
+            if let Some(peer) = member.swarm.peers().get(&key) {
+                connection.note_debt(fid, peer.source.owed());
+                say(&mut self.endpoint, key, &Message::Shut { channel: tag.into() });
+            }
         }
         self.trackers.cancel(now, fid);
         let deadline = now + self.config.farewell_timeout;

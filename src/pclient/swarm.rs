@@ -389,6 +389,7 @@ impl Swarm {
             }
             self.introduce_pieces(key);
             self.peers.insert(key, peer);
+            self.unwatched.push(key);
             if let Some(lengths) = lengths {
                 self.understand_peer(now, key, &lengths);
             }

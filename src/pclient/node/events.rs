@@ -93,6 +93,7 @@ impl Node {
                 if let Some(member) = self.members.get_mut(&fid) {
                     member.book.remove(connection.remote);
                     connection.note_debt(fid, member.swarm.remove_peer(now, key));
+                    self.endpoint.abandon(key, member.swarm.number());
                 }
             }
             Message::Refuse { fid } => {
