@@ -39,12 +39,6 @@ const MAX_REFUSALS: u32 = 4;
 const MAX_UNDER_WAY: u64 = 24 << 20;
 /// Room for so many pieces is kept for the next ones.
 const MAX_SPARE: usize = 8;
-/// Most requests that a block is under way in, where those who were asked before have fallen silent.
-const MAX_COPIES: u32 = 4;
-/// A steal has to promise the block in this share of the time; at the end, where nothing else is left to ask for, in that of the
-/// other. What is stolen of a source that is little slower has often left already, and comes twice.
-const STEAL_GAIN: f64 = 0.1;
-const STEAL_GAIN_AT_END: f64 = 0.5;
 
 /// What to tell a source.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -610,112 +604,6 @@ impl Download {
         self.release(&request);
         request.target
     }
-
-    /// For a source that has nothing to do for us: takes over the last request of the slowest one, if that brings it
-    /// much sooner. A request that another source is in the middle of is doubled instead, and only after silence.
-    pub fn steal(&mut self, now: Instant, peers: &mut Peers, thief: Handle) -> Vec<(Handle, Ask)> {
-        let Some((victim, index)) = self.find_prey(now, peers, thief) else { return Vec::new() };
-        let source = &mut peers.get_mut(&victim).expect("just seen").source;
-        let mut target = source.requests()[index].target.clone().expect("credits aren't stolen");
-        let needs_one_giver = self.alone.contains(&target.piece);
-        if needs_one_giver {
-            target.blocks = 0..block_count(&self.lengths, target.piece);
-        }
-        let mut asks = Vec::new();
-        // The first may be on its way: then it is doubled.
-        if index == 0 {
-            source.on_missed(now);
-        }
-        if index > 0 || source.keeps_waiting(now) || needs_one_giver {
-            let request = source.take(index);
-            self.release(&request);
-            asks.push((victim, Ask::Cancel { id: request.id }));
-        }
-        let id = self.request(now, peers, thief, Some(target.clone()));
-        asks.push((thief, Ask::Blocks { id, target }));
-        asks
-    }
-
-    /// The request that `thief` had best take over: of the slowest source, and the last of those that it has itself.
-    fn find_prey(&self, now: Instant, peers: &Peers, thief: Handle) -> Option<(Handle, usize)> {
-        debug_assert!(self.partial.keys().copied().eq(self.begun.iter()), "`begun` isn't what is partial");
-        let source = &peers[&thief].source;
-        let Announced::Known(offered) = &peers[&thief].pieces else { return None };
-        // Most have nothing that is under way: there is no need to look at what others are asked for then.
-        if !source.requests().is_empty() || !source.is_trusted(now) || !offered.meets(&self.begun) {
-            return None;
-        }
-        // Of those that have nothing to do, the one that keeps its word takes over.
-        let better =
-            |peer: &Peer| peer.source.requests().is_empty() && peer.source.misses() < source.misses();
-        let others: Vec<&Peer> =
-            if source.misses() == 0 { Vec::new() } else { peers.values().filter(|p| better(p)).collect() };
-        let gain = if self.untouched.is_empty() { STEAL_GAIN_AT_END } else { STEAL_GAIN };
-        let mut thief_rate = None;
-        let mut best: Option<(f64, Handle, usize)> = None;
-        for (&key, peer) in peers.iter().filter(|(key, _)| **key != thief) {
-            let requests = peer.source.requests();
-            let may_go = |request: &Request, most: u32| {
-                request.target.as_ref().is_some_and(|target| {
-                    offered.get(target.piece)
-                        && self.is_rare(target, most)
-                        && !others.iter().any(|other| other.has(target.piece))
-                })
-            };
-            let last = requests.iter().enumerate().skip(1).rev().find(|(_, request)| may_go(request, 1));
-            let Some((index, request)) = last.or_else(|| Some((0, requests.front()?))) else { continue };
-            let most = if peer.source.is_silent(now) { MAX_COPIES - 1 } else { 1 };
-            if index == 0 && !may_go(request, most) {
-                continue;
-            }
-            let rate = peer.source.meter.rate(now).max(1.0);
-            if index == 0 && !peer.source.is_silent(now) && !peer.source.keeps_waiting(now) {
-                continue;
-            }
-            let eta = peer.source.outstanding() as f64 / rate;
-            if best.is_some_and(|(longest, _, _)| eta < longest) {
-                continue;
-            }
-            let thief_rate = *thief_rate.get_or_insert_with(|| match source.meter.rate(now) {
-                // Nothing is known of it: give it the benefit of the doubt.
-                rate if rate < 1.0 => {
-                    peers.values().map(|peer| peer.source.meter.rate(now)).fold(0.0, f64::max).max(1.0)
-                }
-                rate => rate,
-            });
-            if request.bytes as f64 / thief_rate < gain * eta {
-                best = Some((eta, key, index));
-            }
-        }
-        best.map(|(_, key, index)| (key, index))
-    }
-
-    /// Whether the first block of `target` is missing, or here, but not under way in more requests than `most`.
-    fn is_rare(&self, target: &Target, most: u32) -> bool {
-        self.partial.get(&target.piece).is_some_and(|partial| {
-            match partial.blocks[target.blocks.start as usize] {
-                Block::Asked(requests) => requests <= most,
-                Block::Arrived => true,
-            }
-        })
-    }
-
-    /// Gives up all requests to a source that has been silent for so long that something must have gone wrong. When somebody
-    /// last announced anything, `spread` tells: as long as that goes on, a source that others get it from needn't hurry.
-    pub fn unstall(&mut self, now: Instant, peers: &mut Peers, key: Handle, spread: Instant) -> Vec<Ask> {
-        let peer = peers.get_mut(&key).expect("only peers stall");
-        let spread = if peer.began_complete { spread } else { Instant::ORIGIN };
-        let source = &mut peer.source;
-        let requests = source.take_stalled(now, spread);
-        if requests.is_empty() {
-            return Vec::new();
-        }
-        source.on_missed(now);
-        // What it was to choose by itself may be asked of others now.
-        source.refusals = MAX_REFUSALS;
-        requests.iter().for_each(|request| self.release(request));
-        requests.into_iter().map(|request| Ask::Cancel { id: request.id }).collect()
-    }
 }
 
 impl Partial {
@@ -737,5 +625,6 @@ pub fn block_len(lengths: &Lengths, piece: PieceIndex, block: u32) -> u32 {
 }
 
 mod checking;
+mod takeover;
 #[cfg(test)]
 mod tests;
