@@ -87,7 +87,7 @@ const WANT: u8 = 30;
 const LOOK_AROUND: Duration = Duration::from_secs(3);
 
 /// Who was told that a file is open, and has said nothing since, has not understood it.
-const OPEN_TIMEOUT: Duration = Duration::from_secs(5);
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
 /// An address that hasn't answered for this long keeps no other from being tried; but so many dials may be under way at most.
 const DIAL_WAIT: Duration = Duration::from_secs(1);
 const MAX_HALF_OPEN: usize = 50;
@@ -480,7 +480,7 @@ impl Node {
                         say(&mut self.endpoint, key, &member.swarm.open_message());
                     } else if connection.established
                         && !member.swarm.peers().contains_key(&key)
-                        && connection.heard + OPEN_TIMEOUT <= now
+                        && connection.heard + ANSWER_TIMEOUT <= now
                     {
                         // An open is answered: this one, or its answer, was damaged on the way. Begin anew.
                         self.endpoint.close(key, 0);
