@@ -15,7 +15,7 @@ fn who_edits_or_cuts_a_file_shares_it_no_longer() {
     let (swarm, folder) = (Swarm::new(), Folder::new());
     for (seed, cuts) in [(1, false), (2, true)] {
         let file = folder.file(&format!("F{seed}"), seed, MEDIUM);
-        let a = swarm.join("A", 300_000, 0);
+        let a = swarm.join("A", 600_000, 0);
         let b = swarm.join_on("B", Proxy::new(0, 0, None).expect("a port"), Duration::from_secs(1));
         let fid = a.shares(&file);
         let download = b.begin_download(fid);
