@@ -22,8 +22,9 @@ const REFRESHES_PER_LEASE: u32 = 3;
 /// What is believed of the lease before the tracker says it.
 const DEFAULT_LEASE: Duration = Duration::from_secs(90);
 
-/// Bounds to what a tracker may say the lease is: a short one would make us flood it, a long one forget it.
-const LEASE_RANGE: std::ops::RangeInclusive<Duration> = Duration::from_secs(6)..=Duration::from_secs(3_600);
+/// Bounds to what a tracker may say the lease is: a short one would make us flood it; after a long one, which may be a damaged
+/// word, a tracker that has forgotten us would not be told again for as long.
+const LEASE_RANGE: std::ops::RangeInclusive<Duration> = Duration::from_secs(6)..=Duration::from_secs(180);
 
 /// How soon after one announcement of a file more holders can be asked for.
 const REQUEST_GAP: Duration = Duration::from_secs(1);

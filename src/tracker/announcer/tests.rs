@@ -358,8 +358,8 @@ fn a_thousand_files_are_announced_at_ten_kilobytes_a_second() {
     assert_eq!(pair.server.registry().holdings(), 1_000);
 }
 
-#[test]
-fn a_tracker_that_names_a_lease_of_no_time_is_not_flooded() {
+/// When the announcement is repeated if the tracker names a lease of `lease_seconds`.
+fn refreshed_after(lease_seconds: u16) -> Instant {
     let tracker = TRACKER.parse().unwrap();
     let mut announcer = Announcer::new(tracker, Rng::from_seed(8));
     announcer.announce(at(0), fid("a"), None, 7, 0, 30);
@@ -367,9 +367,14 @@ fn a_tracker_that_names_a_lease_of_no_time_is_not_flooded() {
     announcer.poll_transmit(at(0), &mut buf).unwrap();
     let (header, _) = packet::open(&buf).unwrap();
     let mut reply = Vec::new();
-    Response::Holders { lease_seconds: 0, total: 1, holders: vec![] }
-        .encode(header.transaction(), &mut reply);
+    Response::Holders { lease_seconds, total: 1, holders: vec![] }.encode(header.transaction(), &mut reply);
     let (header, body) = packet::open(&reply).unwrap();
     assert!(announcer.handle_oneshot(at(10), tracker, header, body));
-    assert!(announcer.poll_timeout().unwrap().0 >= at(1_800));
+    announcer.poll_timeout().unwrap().0
+}
+
+#[test]
+fn a_tracker_is_neither_flooded_nor_forgotten_whatever_lease_it_names() {
+    assert!(refreshed_after(0) >= at(1_800));
+    assert!(refreshed_after(u16::MAX) <= at(60_010));
 }
