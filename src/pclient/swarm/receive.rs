@@ -48,7 +48,9 @@ impl Swarm {
         if !asked.is_empty() && lacks == 0 {
             return;
         }
-        let holders = self.peers.iter().filter(|(key, peer)| peer.has_manifest && !asked.contains(key));
+        // Whose word that it has one was damaged on the way says it only once.
+        let may_have = |peer: &Peer| peer.has_manifest || self.is_starved;
+        let holders = self.peers.iter().filter(|(key, peer)| may_have(peer) && !asked.contains(key));
         // Relays before a source, whose uplink is precious.
         let mut ranked: Vec<_> =
             holders.map(|(&key, peer)| (peer.source.refusals, peer.began_complete, key)).collect();
