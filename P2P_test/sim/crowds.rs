@@ -1,4 +1,4 @@
-//! Many peers where one is slow: a source that serves many, or a receiver that many serve.
+//! Many peers where one is slow, a source that serves many or a receiver that many serve; and one alone at the end of a long path.
 
 use swarmcast::simulate::{Report, Scenario, run};
 
@@ -36,4 +36,17 @@ fn a_slow_receiver_among_many_fast_ones_gets_it_too() {
         assert_eq!(report.undone(), 0);
         assert!(report.ratio().expect("all are done") < worst);
     }
+}
+
+/// Two pieces at a time, however long the path, would take 11 times as long as D.
+#[test]
+fn a_long_path_is_filled() {
+    let scenario = Scenario::parse(
+        "size = 850000\n[network]\nlatency = \"300ms\"\n\
+         [[nodes]]\nrole = \"source\"\nup = \"260k\"\ndown = \"260k\"\n\
+         [[nodes]]\nrole = \"receiver\"\nup = \"128k\"\ndown = \"128k\"\n",
+    );
+    let ratio = run(&scenario.expect("it is well formed")).ratio().expect("it is done");
+    println!("last ÷ D = {ratio:.2}");
+    assert!(ratio < 4.5, "{ratio:.2}");
 }
