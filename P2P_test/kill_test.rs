@@ -133,12 +133,18 @@ impl Stage {
         Outcome { again, seconds: clock.now().as_secs_f64(), attempts: 1, was_done }
     }
 
-    /// Kills the source; another process shares the same file, at another address. The receiver goes on by itself.
-    fn kill_source(&mut self) -> Outcome {
+    /// A place, a receiver that has worked there up to some moment, and whether it was done by then.
+    fn begun(&mut self) -> (PathBuf, Running, bool) {
         let (place, moment) = (self.place(), self.moment());
         let mut get = self.get(&place);
         get.work_for(moment);
         let was_done = place.join("f").exists();
+        (place, get, was_done)
+    }
+
+    /// Kills the source; another process shares the same file, at another address. The receiver goes on by itself.
+    fn kill_source(&mut self) -> Outcome {
+        let (place, get, was_done) = self.begun();
         let clock = Clock::new();
         self.source.take().map(Running::kill);
         let (source, ticket) = self.sandbox.share(&["f", "--tracker", &self.at]);
@@ -154,10 +160,7 @@ impl Stage {
     /// Kills the tracker; another one takes its port, and knows nothing. The receiver goes on, unless it had not asked yet who has
     /// the file: then it says that nobody has, and the same command is given again until the source is back in the list.
     fn kill_tracker(&mut self) -> Outcome {
-        let (place, moment) = (self.place(), self.moment());
-        let mut get = self.get(&place);
-        get.work_for(moment);
-        let was_done = place.join("f").exists();
+        let (place, get, was_done) = self.begun();
         let clock = Clock::new();
         self.tracker.take().map(Running::kill);
         let mut tracker = self.sandbox.start(&["tracker", "--bind", &self.at]);

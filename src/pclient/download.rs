@@ -2,16 +2,15 @@
 //!
 //! Decides and keeps books; sends nothing and writes nothing: [`Ask`]s and whole pieces are handed to
 //! [`super::swarm`].
-//!
-//! Invariant: a piece is had, or being stored, or partial, or untouched, or an earlier attempt may have left it and it is being
-//! checked. Each block of a partial piece has arrived, or is under way in
-//! as many requests as its count says, or is free.
 
-use std::collections::BTreeSet;
+mod blocks;
+mod checking;
+mod takeover;
+
 use std::net::SocketAddr;
 
+pub use self::blocks::{Blocks, block_count, block_len};
 use super::availability::Availability;
-use super::message::BLOCK_LEN;
 use super::peer::{Announced, Peer, Request, Source, Target};
 use super::picker;
 use super::pieces::{Bitfield, Lengths, PieceIndex};
@@ -37,8 +36,6 @@ const MAX_CREDIT_PAUSE: Duration = Duration::from_secs(5);
 const MAX_REFUSALS: u32 = 4;
 /// Most that may be under way or wait to be stored, B; but each source may always have the least number of pieces.
 const MAX_UNDER_WAY: u64 = 24 << 20;
-/// Room for so many pieces is kept for the next ones.
-const MAX_SPARE: usize = 8;
 
 /// What to tell a source.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -88,43 +85,12 @@ pub enum Arrival {
     Nonsense,
 }
 
-#[derive(Debug)]
-struct Partial {
-    /// Empty before the first block has come: most of what is asked for waits for a turn far away.
-    data: Vec<u8>,
-    blocks: Vec<Block>,
-    /// Who sent those that have arrived: the address, as the connection may be gone before the piece is verified.
-    givers: Vec<Option<SocketAddr>>,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Block {
-    /// Under way in this many requests; 0 is free.
-    Asked(u32),
-    Arrived,
-}
-
-const FREE: Block = Block::Asked(0);
-
 /// What a receiver is about.
 #[derive(Debug)]
 pub struct Download {
     lengths: Lengths,
-    have: Bitfield,
-    partial: SmallMap<PieceIndex, Partial>,
-    /// Which those are.
-    begun: Bitfield,
-    /// The partial pieces with free blocks.
-    open: BTreeSet<PieceIndex>,
-    /// Pieces that are whole and being verified and stored.
-    storing: BTreeSet<PieceIndex>,
-    /// Pieces that several have spoiled: one peer alone has to give all of it, so that it answers for it.
-    alone: BTreeSet<PieceIndex>,
-    /// Room for pieces to come.
-    spare: Vec<Vec<u8>>,
-    untouched: Bitfield,
-    /// What an earlier attempt may have left; `None` once all of that has been looked at.
-    checking: Option<Bitfield>,
+    /// Where each piece and block stands.
+    pub blocks: Blocks,
     /// The sources that began complete, ordered by address, which all receivers see alike.
     origins: Vec<Handle>,
     /// For each origin, the class of pieces that it chooses from: those ≡ its place (mod the number of origins).
@@ -136,39 +102,13 @@ pub struct Download {
 impl Download {
     /// A download of which `have` is there already.
     pub fn new(lengths: Lengths, have: Bitfield) -> Download {
-        let mut untouched = Bitfield::full(&lengths);
-        untouched.remove(&have);
         Download {
             lengths,
-            have,
-            partial: SmallMap::new(),
-            begun: Bitfield::new(&lengths),
-            open: BTreeSet::new(),
-            storing: BTreeSet::new(),
-            alone: BTreeSet::new(),
-            spare: Vec::new(),
-            untouched,
-            checking: None,
+            blocks: Blocks::new(lengths, have),
             origins: Vec::new(),
             classes: Vec::new(),
             duplicate_bytes: 0,
         }
-    }
-
-    /// Which pieces are there.
-    pub fn have(&self) -> &Bitfield {
-        &self.have
-    }
-
-    /// Which pieces have not arrived as a whole.
-    pub fn missing(&self) -> Bitfield {
-        let mut missing = Bitfield::full(&self.lengths);
-        missing.remove(&self.have);
-        self.storing.iter().for_each(|&piece| _ = missing.clear(piece));
-        if let Some(checking) = &self.checking {
-            missing.remove(checking);
-        }
-        missing
     }
 
     /// Takes a newcomer into account.
@@ -204,7 +144,7 @@ impl Download {
         rng: &mut Rng,
     ) -> Vec<Ask> {
         let mut asks = Vec::new();
-        if self.has_nothing_to_ask() || !peers[&key].source.is_trusted(now) {
+        if self.blocks.has_nothing_to_ask() || !peers[&key].source.is_trusted(now) {
             return asks;
         }
         let least = MIN_PIECES * u64::from(self.lengths.full_piece_len());
@@ -219,13 +159,13 @@ impl Download {
             least
         } else {
             let asked: u64 = peers.values().map(|peer| peer.source.outstanding()).sum();
-            let others = asked - peers[&key].source.outstanding() + self.storing_bytes();
+            let others = asked - peers[&key].source.outstanding() + self.blocks.storing_bytes();
             depth.min(MAX_UNDER_WAY.saturating_sub(others)).max(least)
         };
         loop {
             let source = &peers[&key].source;
             let room = depth.saturating_sub(source.outstanding());
-            if room == 0 || source.requests().len() >= MAX_REQUESTS || self.has_nothing_to_ask() {
+            if room == 0 || source.requests().len() >= MAX_REQUESTS || self.blocks.has_nothing_to_ask() {
                 return asks;
             }
             if let Some(credits) = self.grant_credits(now, peers, availability, key, room) {
@@ -235,26 +175,6 @@ impl Download {
             let Some(target) = self.pick(now, peers, availability, key, rng) else { return asks };
             let id = self.request(now, peers, key, Some(target.clone()));
             asks.push(Ask::Blocks { id, target });
-        }
-    }
-
-    fn has_nothing_to_ask(&self) -> bool {
-        self.is_held_up() || (self.open.is_empty() && self.untouched.is_empty())
-    }
-
-    /// Whether so much waits to be stored that no more is asked for: a slow disk must not fill the memory.
-    pub fn is_held_up(&self) -> bool {
-        self.storing_bytes() >= MAX_UNDER_WAY / 2 && self.storing.len() as u64 >= MIN_PIECES
-    }
-
-    fn storing_bytes(&self) -> u64 {
-        self.storing.len() as u64 * u64::from(self.lengths.full_piece_len())
-    }
-
-    /// Takes back the room of a piece that has been stored.
-    pub fn recycle(&mut self, data: Vec<u8>) {
-        if self.spare.len() < MAX_SPARE {
-            self.spare.push(data);
         }
     }
 
@@ -273,10 +193,10 @@ impl Download {
         if source.refusals >= MAX_REFUSALS || now < source.credit_pause {
             return None;
         }
-        if !self.untouched.meets(availability.unspread()) {
+        if !self.blocks.untouched.meets(availability.unspread()) {
             return None;
         }
-        let mut unspread = self.untouched.clone();
+        let mut unspread = self.blocks.untouched.clone();
         unspread.keep(availability.unspread());
         let left = |class: usize| {
             let mut left = unspread.clone();
@@ -322,7 +242,7 @@ impl Download {
     ///
     /// Nor may they choose as long as they can't know what is here already.
     fn lets_origins_choose(&self, peers: &Peers) -> bool {
-        if self.checking.is_some() {
+        if self.blocks.checking.is_some() {
             return false;
         }
         self.origins.len() == 1 || peers.len() > self.origins.len()
@@ -344,18 +264,13 @@ impl Download {
     ) -> Option<Target> {
         let peer = &peers[&key];
         let Announced::Known(offered) = &peer.pieces else { return None };
-        let is_open_to_it = |piece: &&PieceIndex| offered.get(**piece) && !self.alone.contains(piece);
-        if let Some(&piece) = self.open.iter().find(is_open_to_it) {
-            let blocks = &self.partial[&piece].blocks;
-            let first =
-                blocks.iter().position(|&block| block == FREE).expect("an open piece has free blocks");
-            let free = blocks[first..].iter().take_while(|&&block| block == FREE).count();
-            return Some(Target { piece, blocks: first as u32..(first + free) as u32 });
+        if let Some(rest) = self.blocks.rest_of(offered) {
+            return Some(rest);
         }
-        if !self.untouched.meets(offered) {
+        if !self.blocks.untouched.meets(offered) {
             return None;
         }
-        let mut wanted = self.untouched.clone();
+        let mut wanted = self.blocks.untouched.clone();
         wanted.keep(offered);
         if let Some(place) = self.place_among_origins(key).filter(|_| self.lets_origins_choose(peers)) {
             if peer.source.refusals < MAX_REFUSALS && self.has_unspread(availability, place) {
@@ -364,14 +279,14 @@ impl Download {
             wanted.remove(&self.left_to_origins(now, peers, availability));
         }
         let piece = picker::rarest(&wanted, availability, rng)?;
-        Some(Target { piece, blocks: 0..block_count(&self.lengths, piece) })
+        Some(self.blocks.whole(piece))
     }
 
     /// Whether an origin has pieces of its class left that nobody relays yet.
     fn has_unspread(&self, availability: &Availability, place: usize) -> bool {
         let mut unspread = availability.unspread().clone();
         unspread.keep(&self.classes[place]);
-        unspread.remove(&self.have);
+        unspread.remove(self.blocks.have());
         !unspread.is_empty()
     }
 
@@ -392,57 +307,16 @@ impl Download {
     /// Enters a request in the books and gives its name.
     fn request(&mut self, now: Instant, peers: &mut Peers, key: Handle, target: Option<Target>) -> u64 {
         let bytes = match &target {
-            Some(target) => self.mark(target),
+            Some(target) => self.blocks.mark(target),
             None => u64::from(self.lengths.full_piece_len()),
         };
         peers.get_mut(&key).expect("only peers are asked").source.push(now, target, bytes)
     }
 
-    /// Marks blocks as under way once more, and counts their bytes.
-    fn mark(&mut self, target: &Target) -> u64 {
-        let lengths = self.lengths;
-        self.untouched.clear(target.piece);
-        self.begun.set(target.piece);
-        let partial = self.partial.get_or_insert_with(target.piece, || Partial::new(&lengths, target.piece));
-        for block in &mut partial.blocks[target.blocks.start as usize..target.blocks.end as usize] {
-            if let Block::Asked(requests) = block {
-                *requests += 1;
-            }
-        }
-        self.note_free_blocks(target.piece);
-        target.blocks.clone().map(|block| u64::from(block_len(&lengths, target.piece, block))).sum()
-    }
-
     /// Takes a request's blocks back.
     fn release(&mut self, request: &Request) {
         if let Some(target) = &request.target {
-            self.release_blocks(target);
-        }
-    }
-
-    /// Takes blocks back. A piece of which nothing has arrived nor is under way is untouched again, and so is one that needs a single
-    /// giver when nothing of it is under way.
-    fn release_blocks(&mut self, target: &Target) {
-        let Some(partial) = self.partial.get_mut(&target.piece) else { return };
-        for block in &mut partial.blocks[target.blocks.start as usize..target.blocks.end as usize] {
-            if let Block::Asked(requests) = block {
-                *requests = requests.saturating_sub(1);
-            }
-        }
-        let may_keep = !self.alone.contains(&target.piece);
-        if partial.blocks.iter().all(|&block| block == FREE || (block == Block::Arrived && !may_keep)) {
-            self.partial.remove(&target.piece);
-            self.begun.clear(target.piece);
-            self.untouched.set(target.piece);
-        }
-        self.note_free_blocks(target.piece);
-    }
-
-    fn note_free_blocks(&mut self, piece: PieceIndex) {
-        if self.partial.get(&piece).is_some_and(|partial| partial.blocks.contains(&FREE)) {
-            self.open.insert(piece);
-        } else {
-            self.open.remove(&piece);
+            self.blocks.release(target);
         }
     }
 
@@ -456,55 +330,23 @@ impl Download {
         (piece, block): (u64, u64),
         data: &[u8],
     ) -> Arrival {
-        let Some(piece) = self.lengths.piece(piece) else { return Arrival::Nonsense };
-        let Ok(block) = u32::try_from(block) else { return Arrival::Nonsense };
-        if block >= block_count(&self.lengths, piece)
-            || data.len() as u64 != u64::from(block_len(&self.lengths, piece, block))
-        {
+        let Some((piece, block)) = self.blocks.locate(piece, block, data.len()) else {
             return Arrival::Nonsense;
-        }
+        };
         let source = &mut peers.get_mut(&key).expect("only peers send").source;
         if !source.on_delivered(now, data.len() as u64) {
             return Arrival::Nonsense;
         }
         let giver = peers[&key].remote;
         let was_asked = self.settle_request(peers, key, id, piece, block, data.len() as u64);
-        // Of a piece that is had, or that was given up meanwhile; or nobody asked for it, and it may be anything.
-        let Some(partial) = self.partial.get_mut(&piece).filter(|_| was_asked) else {
+        // What nobody asked for may be anything.
+        let arrival = if was_asked { self.blocks.put(piece, block, giver, data) } else { Arrival::Duplicate };
+        if arrival == Arrival::Duplicate {
             self.duplicate_bytes += data.len() as u64;
-            return Arrival::Duplicate;
-        };
-        if partial.blocks[block as usize] == Block::Arrived {
-            self.duplicate_bytes += data.len() as u64;
-            return Arrival::Duplicate;
+        } else {
+            peers.get_mut(&key).expect("just seen").source.on_kept_word();
         }
-        if self.alone.contains(&piece) && partial.givers.iter().flatten().any(|&other| other != giver) {
-            self.duplicate_bytes += data.len() as u64;
-            self.release_blocks(&Target { piece, blocks: block..block + 1 });
-            return Arrival::Duplicate;
-        }
-        let was_free = partial.blocks[block as usize] == FREE;
-        partial.blocks[block as usize] = Block::Arrived;
-        if partial.data.is_empty() {
-            // Room that is spare, whose content doesn't matter.
-            partial.data = self.spare.pop().unwrap_or_default();
-            partial.data.resize(self.lengths.piece_len(piece) as usize, 0);
-        }
-        let offset = block as usize * BLOCK_LEN as usize;
-        partial.data[offset..offset + data.len()].copy_from_slice(data);
-        partial.givers[block as usize] = Some(giver);
-        peers.get_mut(&key).expect("just seen").source.on_kept_word();
-        let is_whole = partial.blocks.iter().all(|&block| block == Block::Arrived);
-        if was_free {
-            self.note_free_blocks(piece);
-        }
-        if !is_whole {
-            return Arrival::Partial;
-        }
-        let partial = self.partial.remove(&piece).expect("just seen");
-        self.begun.clear(piece);
-        self.storing.insert(piece);
-        Arrival::Whole { piece, data: partial.data, givers: partial.givers.into_iter().flatten().collect() }
+        arrival
     }
 
     /// Notes on the request's page that a block of it came; true if it was asked for.
@@ -522,10 +364,10 @@ impl Download {
         if source.requests()[index].target.is_none() {
             // The source has chosen.
             source.refusals = 0;
-            let target = Target { piece, blocks: 0..block_count(&self.lengths, piece) };
+            let target = self.blocks.whole(piece);
             source.bind(index, target.clone(), u64::from(self.lengths.piece_len(piece)));
-            if !self.have.get(piece) && !self.storing.contains(&piece) && !self.is_checking(piece) {
-                self.mark(&target);
+            if self.blocks.lacks(piece) {
+                self.blocks.mark(&target);
             }
         }
         let source = &mut peers.get_mut(&key).expect("just seen").source;
@@ -534,36 +376,23 @@ impl Download {
             return false;
         }
         // Blocks come in order; those that were skipped will not come under this request.
-        let skipped = target.blocks.start..block;
-        let lost: u64 = skipped.clone().map(|b| u64::from(block_len(&self.lengths, piece, b))).sum();
-        source.settle(index, block + 1, len + lost);
-        if !skipped.is_empty() {
-            self.release_blocks(&Target { piece, blocks: skipped });
+        let skipped = Target { piece, blocks: target.blocks.start..block };
+        source.settle(index, block + 1, len + self.blocks.len_of(&skipped));
+        if !skipped.blocks.is_empty() {
+            self.blocks.release(&skipped);
         }
         true
     }
 
     /// A whole piece proved right: it is had, and nobody else needs to send it.
     pub fn on_verified(&mut self, peers: &mut Peers, piece: PieceIndex) -> Vec<(Handle, Ask)> {
-        self.have.set(piece);
-        self.alone.remove(&piece);
+        self.blocks.on_verified(piece);
         self.give_up(peers, piece)
-    }
-
-    /// From now on one peer alone has to give all of `piece`.
-    pub fn fetch_alone(&mut self, piece: PieceIndex) {
-        self.alone.insert(piece);
     }
 
     /// Forgets what has arrived of a piece, and takes back what is under way of it.
     pub fn give_up(&mut self, peers: &mut Peers, piece: PieceIndex) -> Vec<(Handle, Ask)> {
-        self.partial.remove(&piece);
-        self.begun.clear(piece);
-        self.open.remove(&piece);
-        self.storing.remove(&piece);
-        if !self.have.get(piece) {
-            self.untouched.set(piece);
-        }
+        self.blocks.forget(piece);
         let mut cancels = Vec::new();
         for (&key, peer) in peers.iter_mut() {
             let is_for =
@@ -606,25 +435,5 @@ impl Download {
     }
 }
 
-impl Partial {
-    fn new(lengths: &Lengths, piece: PieceIndex) -> Partial {
-        let blocks = vec![FREE; block_count(lengths, piece) as usize];
-        let givers = vec![None; blocks.len()];
-        Partial { data: Vec::new(), blocks, givers }
-    }
-}
-
-/// How many blocks `piece` has.
-pub fn block_count(lengths: &Lengths, piece: PieceIndex) -> u32 {
-    lengths.piece_len(piece).div_ceil(BLOCK_LEN)
-}
-
-/// How long a block is, B.
-pub fn block_len(lengths: &Lengths, piece: PieceIndex, block: u32) -> u32 {
-    (lengths.piece_len(piece) - block * BLOCK_LEN).min(BLOCK_LEN)
-}
-
-mod checking;
-mod takeover;
 #[cfg(test)]
 mod tests;

@@ -4,17 +4,22 @@
 //! link; both run this very type.
 
 mod admission;
+mod config;
+mod connection;
 mod deadlines;
+mod dial;
 mod events;
 mod exchange;
+mod pump;
 mod turns;
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 use std::net::SocketAddr;
 
-use smallvec::SmallVec;
-
 use self::admission::Newcomers;
+pub use self::config::Config;
+use self::connection::Connection;
+use self::dial::Dials;
 use self::exchange::Exchange;
 use self::turns::Turns;
 use super::account::Account;
@@ -24,77 +29,20 @@ use super::manifest::Manifest;
 use super::message::Message;
 use super::storage::Storage;
 use super::swarm::{MakeStorage, Progress, Swarm};
-use super::upload::MAX_BLOCK_MESSAGE;
 use crate::machine::{Job, Machine};
 use crate::name::FileName;
 use crate::rand::Rng;
-use crate::rudp::{self, Class, Endpoint, Handle, Oneshot};
+use crate::rudp::{Class, Endpoint, Handle, Oneshot};
 use crate::small::SmallMap;
 use crate::time::{Duration, Instant};
 use crate::tracker::{COMPLETE, Trackers};
 use crate::units::Rate;
 use crate::{Error, Fid};
 
-/// Everything about a node that a user may want otherwise.
-#[derive(Clone, Debug)]
-pub struct Config {
-    /// The transport.
-    pub rudp: rudp::Config,
-    /// How many peers a receiver has on the average of a large swarm: it dials half of them, and others dial it.
-    pub neighbours: usize,
-    /// How long a tracker may be silent before a call that needs it gives up.
-    pub tracker_timeout: Duration,
-    /// How long a download waits for anything new before it gives up.
-    pub stall_timeout: Duration,
-    /// How long `cancel` and `close` wait for what has left already and for the tracker's answer.
-    pub farewell_timeout: Duration,
-    /// The rate of this node's downlink as its owner knows it. Nothing is held to it here, that is the proxy's business:
-    /// it tells an [`Account`] when the downlink is full. Unlimited also means that it isn't known.
-    pub download_limit: Rate,
-}
-
-impl Config {
-    /// How many peers a receiver dials, and without how many it looks for more. With many more neighbours, each gives its own
-    /// piece so slowly that many are half there and none can be passed on.
-    pub(super) fn dials(&self) -> usize {
-        self.neighbours.div_ceil(2)
-    }
-
-    /// How many peers that miss something a node takes in of a file. A source has more, as what it gives is new to all.
-    pub(super) fn most_peers(&self, swarm: &Swarm) -> usize {
-        if swarm.is_source() { SOURCE_NEIGHBOURS } else { self.neighbours * 3 / 2 }
-    }
-}
-
-impl Default for Config {
-    fn default() -> Config {
-        Config {
-            rudp: rudp::Config::default(),
-            neighbours: 20,
-            tracker_timeout: Duration::from_secs(10),
-            stall_timeout: Duration::from_secs(30),
-            farewell_timeout: Duration::from_millis(800),
-            download_limit: Rate::UNLIMITED,
-        }
-    }
-}
-
-/// How many peers that miss something a source takes in.
-const SOURCE_NEIGHBOURS: usize = 50;
 /// Holders that one answer of the tracker shall name.
 const WANT: u8 = 30;
 /// While a download has too few peers, the tracker is asked again this often.
 const LOOK_AROUND: Duration = Duration::from_secs(3);
-
-/// Who was told that a file is open, and has said nothing since, has not understood it.
-const ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
-/// An address that hasn't answered for this long keeps no other from being tried; but so many dials may be under way at most.
-const DIAL_WAIT: Duration = Duration::from_secs(1);
-const MAX_HALF_OPEN: usize = 50;
-
-/// Most messages, and their longest, that are kept on a connection until their channel is opened.
-const MAX_EARLY: usize = 64;
-const MAX_EARLY_LEN: usize = 16 << 10;
 
 /// What a node has to tell its owner.
 #[derive(Debug)]
@@ -109,28 +57,6 @@ pub enum Event {
     Cancelled(Fid),
     /// Everybody has been told that this node leaves.
     Left,
-}
-
-#[derive(Debug)]
-struct Connection {
-    remote: SocketAddr,
-    inbound: bool,
-    established: bool,
-    /// The node at the other end, once it has said so.
-    node: Option<u64>,
-    /// The other side's numbers for files.
-    channels: SmallMap<u64, Fid>,
-    /// Messages of channels that have not been opened yet, in the order of their arrival.
-    early: Vec<(u64, Vec<u8>)>,
-    /// When it last said anything.
-    heard: Instant,
-    /// The files that this side has introduced.
-    opened: BTreeSet<Fid>,
-    /// How many times the other side has opened a file in vain.
-    refused: u32,
-    /// What had been asked for and had not come when the two ceased to take part in a file together, B: it may still come.
-    debts: SmallMap<Fid, u64>,
-    keeps_alive: bool,
 }
 
 #[derive(Debug)]
@@ -183,9 +109,7 @@ pub struct Node {
     next_number: u32,
     /// Files take turns at the uplink.
     turns: Turns,
-    /// Whether something has happened since that may have made an address due, and when one will be anyway.
-    may_dial: bool,
-    next_dial: Option<Instant>,
+    dials: Dials,
     /// Whether content was looked for in vain, and nothing has been sent or has happened since.
     is_pumped: bool,
     /// Connections whose peers may have begun to owe us something, or ceased to.
@@ -225,8 +149,7 @@ impl Node {
             members: SmallMap::new(),
             next_number: 0,
             turns: Turns::default(),
-            may_dial: false,
-            next_dial: None,
+            dials: Dials::default(),
             is_pumped: false,
             unwatched: Vec::new(),
             farewells: BTreeMap::new(),
@@ -310,7 +233,8 @@ impl Node {
             began: now,
         };
         self.members.insert(fid, member);
-        (self.may_dial, self.is_pumped) = (true, false);
+        self.dials.stir();
+        self.is_pumped = false;
     }
 
     fn take_number(&mut self) -> u32 {
@@ -341,7 +265,8 @@ impl Node {
     fn withdraw(&mut self, now: Instant, fid: Fid) -> bool {
         let Some(member) = self.members.remove(&fid) else { return false };
         self.unwatched.extend(member.swarm.peers().keys());
-        (self.may_dial, self.is_pumped) = (true, false);
+        self.dials.stir();
+        self.is_pumped = false;
         self.turns.forget(&fid);
         let tag = member.swarm.number();
         self.connections.values_mut().for_each(|connection| {
@@ -448,94 +373,6 @@ impl Node {
         self.events.push_back(Event::Failed(fid, error));
     }
 
-    /// Connects to addresses that may have what is still missing.
-    fn dial(&mut self, now: Instant) {
-        let is_due = self.next_dial.is_some_and(|due| due <= now);
-        if self.leaving.is_some() || !(self.may_dial || is_due) {
-            return;
-        }
-        self.may_dial = false;
-        for member in self.members.values_mut().filter(|member| member.role == Role::Downloading) {
-            // Who hasn't answered by now most likely never will: the next one is tried meanwhile.
-            let is_young = |c: &&Connection| !c.established && now.since(c.heard) < DIAL_WAIT;
-            let half_open = self.connections.values().filter(|c| !c.established).count();
-            if half_open >= MAX_HALF_OPEN {
-                break;
-            }
-            let under_way = self.connections.values().filter(is_young).count();
-            let is_dialled = |key| self.connections.get(key).is_some_and(|connection| !connection.inbound);
-            let dialled = member.swarm.peers().keys().filter(|key| is_dialled(key)).count();
-            let mut room = self.config.dials().saturating_sub(dialled + under_way);
-            if room == 0 {
-                continue;
-            }
-            for addr in member.book.due(now) {
-                if room == 0 {
-                    break;
-                }
-                let known = self.connections.iter_mut().find(|(_, connection)| connection.remote == addr);
-                if let Some((&key, connection)) = known {
-                    // Connected for another file: open this one too. What isn't established yet will do so itself.
-                    if connection.established && connection.opened.insert(member.swarm.fid()) {
-                        say(&mut self.endpoint, key, &member.swarm.open_message());
-                    } else if connection.established
-                        && !member.swarm.peers().contains_key(&key)
-                        && connection.heard + ANSWER_TIMEOUT <= now
-                    {
-                        // An open is answered: this one, or its answer, was damaged on the way. Begin anew.
-                        self.endpoint.close(key, 0);
-                    }
-                    continue;
-                }
-                let key = self.endpoint.connect(now, addr);
-                self.connections.insert(key, Connection::new(now, addr, false));
-                room -= 1;
-            }
-        }
-        let fetching = self.members.values().filter(|member| member.role == Role::Downloading);
-        let retry = fetching.filter_map(|member| member.book.next_due(now)).min();
-        let dialled = self.connections.values().filter(|c| !c.established).map(|c| c.heard + DIAL_WAIT);
-        self.next_dial = retry.into_iter().chain(dialled.filter(|&due| due > now)).min();
-    }
-
-    /// Queues content while the windows have room, the files taking turns. False if there was nothing to send.
-    fn pump(&mut self, now: Instant) -> bool {
-        for (key, arrivals) in self.endpoint.take_stirred() {
-            self.members.values_mut().for_each(|member| member.swarm.stir(key, arrivals));
-        }
-        let (mut any, mut wanted) = (false, self.wanted_files());
-        let may_queue_more = wanted.len() == 1 && !self.endpoint.has_wide_uplink();
-        while let Some(&fid) = wanted.first() {
-            let Some(member) = self.members.get_mut(&fid) else { break };
-            let endpoint = &self.endpoint;
-            let may_go = |key| endpoint.wants_bulk(key, MAX_BLOCK_MESSAGE);
-            match member.swarm.next_block(now, endpoint.has_bulk_room(), may_go) {
-                Some((to, block)) => {
-                    self.turns.charge(fid, block.len());
-                    self.endpoint.send(to, Class::Bulk, member.swarm.number(), block);
-                    any = true;
-                    // Only when it has left is it known whose turn it is, and whether there is room at all.
-                    if !may_queue_more {
-                        break;
-                    }
-                }
-                // The windows have no room for it, however much or little others send.
-                None => _ = wanted.remove(0),
-            }
-        }
-        let has_said = self.collect_notices(now);
-        self.is_pumped = !has_said && !any;
-        has_said || any
-    }
-
-    /// The files that somebody wants something of, those that had least of the uplink first.
-    fn wanted_files(&self) -> SmallVec<[Fid; 2]> {
-        // One file has its turn whether it is wanted or not.
-        let is_alone = self.members.len() == 1;
-        let wanted = self.members.iter().filter(|(_, member)| is_alone || member.swarm.is_wanted());
-        self.turns.order(wanted.map(|(&fid, _)| fid))
-    }
-
     /// Has connections watched whose peers owe us something.
     fn watch_expected(&mut self) {
         for member in self.members.values_mut() {
@@ -562,44 +399,6 @@ impl Node {
 fn say(endpoint: &mut Endpoint, to: Handle, message: &Message<'_>) {
     log::trace!("to {to:?}: {message}");
     endpoint.send(to, Class::Control, 0, message.encode());
-}
-
-impl Connection {
-    fn new(now: Instant, remote: SocketAddr, inbound: bool) -> Connection {
-        Connection {
-            remote,
-            inbound,
-            established: false,
-            node: None,
-            channels: SmallMap::new(),
-            early: Vec::new(),
-            heard: now,
-            opened: BTreeSet::new(),
-            refused: 0,
-            debts: SmallMap::new(),
-            keeps_alive: false,
-        }
-    }
-
-    /// So much that had been asked for may still come, though neither side takes part in the file with the other.
-    fn note_debt(&mut self, fid: Fid, owed: u64) {
-        *self.debts.get_or_insert_with(fid, || 0) += owed;
-    }
-
-    /// Keeps a message for when its channel is opened, if there is room for it.
-    fn keep_early(&mut self, channel: u64, bytes: &[u8]) {
-        if self.early.len() < MAX_EARLY && bytes.len() <= MAX_EARLY_LEN {
-            self.early.push((channel, bytes.to_vec()));
-        }
-    }
-
-    /// Takes the messages that came before their channel was opened.
-    fn take_early(&mut self, channel: u64) -> Vec<Vec<u8>> {
-        let (taken, kept) = std::mem::take(&mut self.early).into_iter().partition(|(of, _)| *of == channel);
-        self.early = kept;
-        let taken: Vec<(u64, Vec<u8>)> = taken;
-        taken.into_iter().map(|(_, message)| message).collect()
-    }
 }
 
 impl Machine for Node {

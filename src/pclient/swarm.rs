@@ -221,7 +221,8 @@ impl Swarm {
 
     /// Whether all of it is there.
     pub fn is_complete(&self) -> bool {
-        self.content.is_some() && self.download.as_ref().is_none_or(|download| download.have().is_complete())
+        self.content.is_some()
+            && self.download.as_ref().is_none_or(|download| download.blocks.have().is_complete())
     }
 
     /// Whether all of it is there, verified, and stored for good.
@@ -246,7 +247,7 @@ impl Swarm {
             (Some(download), Some(size)) => {
                 let full =
                     self.content.as_ref().map_or(0, |content| content.manifest.lengths().full_piece_len());
-                (u64::from(download.have().count()) * u64::from(full)).min(size)
+                (u64::from(download.blocks.have().count()) * u64::from(full)).min(size)
             }
             (None, Some(size)) => size,
             (_, None) => 0,
@@ -257,7 +258,7 @@ impl Swarm {
             size,
             peers: self.peers.len(),
             found: self.look_back.found(),
-            is_looking_back: self.download.as_ref().is_some_and(Download::is_looking_back),
+            is_looking_back: self.download.as_ref().is_some_and(|download| download.blocks.is_looking_back()),
             is_kept,
         }
     }
@@ -405,9 +406,9 @@ impl Swarm {
     fn introduce_pieces(&mut self, key: Handle) {
         if let Some(download) = &self.download
             && !self.is_complete()
-            && download.have().count() > 0
+            && download.blocks.have().count() > 0
         {
-            let bytes = download.have().to_bytes();
+            let bytes = download.blocks.have().to_bytes();
             self.say(key, &Message::Bitfield { channel: self.number.into(), bytes: &bytes });
         }
     }

@@ -256,6 +256,28 @@ fn decode_delay(reader: &mut Reader<'_>) -> Result<Duration, Malformed> {
     Ok(Duration::from_micros(reader.varint()?.saturating_mul(DELAY_UNIT_MICROS)))
 }
 
+/// Checks that all frames of a body can be read, and says whether one of them asks for an ack.
+pub fn scan(body: &[u8], highest_sent: u64) -> Result<bool, Malformed> {
+    let mut reader = Reader::new(body);
+    let mut eliciting = false;
+    while let Some(frame) = Frame::decode(&mut reader, highest_sent)? {
+        eliciting |= !matches!(frame, Frame::Ack(_));
+    }
+    Ok(eliciting)
+}
+
+/// The path response in a body, if there is one and all frames can be read.
+pub fn find_response(body: &[u8], highest_sent: u64) -> Result<Option<Token>, Malformed> {
+    let mut reader = Reader::new(body);
+    let mut response = None;
+    while let Some(frame) = Frame::decode(&mut reader, highest_sent)? {
+        if let Frame::PathResponse(token) = frame {
+            response = Some(token);
+        }
+    }
+    Ok(response)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -16,6 +16,11 @@ const PACKETS_PER_ACK: u32 = 2;
 /// Ranges kept beside those that an ack carries; beyond that the oldest packets count as duplicates.
 const MAX_RANGES: usize = 4 * MAX_ACK_RANGES;
 
+/// No peer is so many packets further than its newest that has arrived: they would be more bytes than any window lets go
+/// unacked. Numbers begin at random, so that this end's own, sent back to it by whoever now has the peer's address, are
+/// as good as always out of reach, one way or the other.
+const MAX_LEAP: u64 = 1 << 20;
+
 /// The packet numbers received, and the state of the ack that is due for them.
 #[derive(Debug)]
 pub struct Received {
@@ -57,12 +62,17 @@ impl Received {
 
     /// Whether a packet with this number would be the newest of all.
     pub fn is_newest(&self, number: u64) -> bool {
-        number > self.largest
+        number > self.largest && self.can_be_next(number)
     }
 
-    /// Whether a packet with this number hasn't been taken in yet.
+    /// Whether a packet with this number hasn't been taken in yet, and can be the peer's.
     pub fn is_fresh(&self, number: u64) -> bool {
-        number >= self.floor && !self.numbers.contains(number..number + 1)
+        number >= self.floor && self.can_be_next(number) && !self.numbers.contains(number..number + 1)
+    }
+
+    /// Whether the peer can be as far as `number`.
+    fn can_be_next(&self, number: u64) -> bool {
+        number < self.largest + MAX_LEAP
     }
 
     /// Takes in a fresh packet; `eliciting` says whether it asks for an ack.
@@ -162,6 +172,17 @@ mod tests {
         assert_eq!((&ack.ranges[..], ack.received), (slice::from_ref(&(100..104)), clock::at(at(3))));
         assert_eq!(ack.delay, Duration::from_millis(2));
         assert_eq!(received.ack_due(), None);
+    }
+
+    #[test]
+    fn no_packet_is_taken_in_that_the_peer_can_t_have_reached() {
+        let mut received = Received::new(100, at(0));
+        for (number, is_good) in [(99, false), (101, true), (100 + MAX_LEAP, false), (99 + MAX_LEAP, true)] {
+            assert_eq!(received.is_fresh(number), is_good, "{number}");
+            assert_eq!(received.is_newest(number), is_good, "{number}");
+        }
+        received.on_packet(99 + MAX_LEAP, at(1), true);
+        assert!(received.is_fresh(100 + MAX_LEAP));
     }
 
     #[test]

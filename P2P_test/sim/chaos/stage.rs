@@ -47,6 +47,8 @@ struct User {
     seen: usize,
     /// A cancel or a close that was not answered yet, since when, and when the user comes back.
     farewell: Option<(Instant, Option<Duration>)>,
+    /// Whether it is a close: until that is answered the process begins nothing any more.
+    closes: bool,
 }
 
 /// What became of a world.
@@ -102,7 +104,7 @@ impl Stage {
             let id = lab.add(peer.rates);
             lab.world.set_latency(id, peer.latency, peer.jitter);
             lab.observe(id, peer.clock);
-            users.push(User { id, stays: true, takes_part: false, seen: 0, farewell: None });
+            users.push(User { id, stays: true, takes_part: false, seen: 0, farewell: None, closes: false });
             agenda.insert((Instant::ORIGIN + peer.joins, Step::Begin(n)), ());
         }
         for (n, incident) in plan.incidents.iter().enumerate() {
@@ -169,7 +171,7 @@ impl Stage {
 
     fn begin(&mut self, n: usize) {
         let user = &mut self.users[n];
-        if !user.stays {
+        if !user.stays || (user.closes && user.farewell.is_some()) {
             return;
         }
         if !self.lab.world.is_alive(user.id) {
@@ -198,7 +200,8 @@ impl Stage {
                     return;
                 }
                 user.farewell = Some((now, back));
-                if let What::Close(_) = incident.what {
+                user.closes = matches!(incident.what, What::Close(_));
+                if user.closes {
                     self.lab.with(id, Node::leave);
                 } else {
                     let fid = self.lab.fid;
@@ -233,7 +236,7 @@ impl Stage {
     /// A peer is gone, and comes back after this long.
     fn leave(&mut self, n: usize, back: Option<Duration>) {
         let user = &mut self.users[n];
-        (user.takes_part, user.farewell) = (false, None);
+        (user.takes_part, user.farewell, user.closes) = (false, None, false);
         match back {
             Some(back) => self.later(back, Step::Begin(n)),
             None => user.stays = false,

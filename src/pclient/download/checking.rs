@@ -1,9 +1,9 @@
 //! What an earlier attempt may have left: held back from all asking until it has been verified, piece by piece.
 
-use super::Download;
+use super::Blocks;
 use crate::pclient::pieces::{Bitfield, PieceIndex};
 
-impl Download {
+impl Blocks {
     /// Holds back all that is untouched, as an earlier attempt may have left any of it.
     pub fn check_all(&mut self) {
         let none = Bitfield::new(&self.lengths);

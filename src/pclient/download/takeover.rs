@@ -1,7 +1,7 @@
 //! Taking requests over: from sources that are slow, or have fallen silent, by those that have nothing to do.
 
-use super::{Ask, Block, Download, MAX_REFUSALS, Peers, block_count};
-use crate::pclient::peer::{Announced, Peer, Request, Target};
+use super::{Ask, Download, MAX_REFUSALS, Peers};
+use crate::pclient::peer::{Announced, Peer, Request};
 use crate::rudp::Handle;
 use crate::time::Instant;
 
@@ -19,9 +19,9 @@ impl Download {
         let Some((victim, index)) = self.find_prey(now, peers, thief) else { return Vec::new() };
         let source = &mut peers.get_mut(&victim).expect("just seen").source;
         let mut target = source.requests()[index].target.clone().expect("credits aren't stolen");
-        let needs_one_giver = self.alone.contains(&target.piece);
+        let needs_one_giver = self.blocks.needs_one_giver(target.piece);
         if needs_one_giver {
-            target.blocks = 0..block_count(&self.lengths, target.piece);
+            target = self.blocks.whole(target.piece);
         }
         let mut asks = Vec::new();
         // The first may be on its way: then it is doubled.
@@ -40,11 +40,10 @@ impl Download {
 
     /// The request that `thief` had best take over: of the slowest source, and the last of those that it has itself.
     fn find_prey(&self, now: Instant, peers: &Peers, thief: Handle) -> Option<(Handle, usize)> {
-        debug_assert!(self.partial.keys().copied().eq(self.begun.iter()), "`begun` isn't what is partial");
         let source = &peers[&thief].source;
         let Announced::Known(offered) = &peers[&thief].pieces else { return None };
         // Most have nothing that is under way: there is no need to look at what others are asked for then.
-        if !source.requests().is_empty() || !source.is_trusted(now) || !offered.meets(&self.begun) {
+        if !source.requests().is_empty() || !source.is_trusted(now) || !offered.meets(self.blocks.begun()) {
             return None;
         }
         // Of those that have nothing to do, the one that keeps its word takes over.
@@ -52,7 +51,7 @@ impl Download {
             |peer: &Peer| peer.source.requests().is_empty() && peer.source.misses() < source.misses();
         let others: Vec<&Peer> =
             if source.misses() == 0 { Vec::new() } else { peers.values().filter(|p| better(p)).collect() };
-        let gain = if self.untouched.is_empty() { STEAL_GAIN_AT_END } else { STEAL_GAIN };
+        let gain = if self.blocks.untouched.is_empty() { STEAL_GAIN_AT_END } else { STEAL_GAIN };
         let mut thief_rate = None;
         let mut best: Option<(f64, Handle, usize)> = None;
         for (&key, peer) in peers.iter().filter(|(key, _)| **key != thief) {
@@ -60,7 +59,7 @@ impl Download {
             let may_go = |request: &Request, most: u32| {
                 request.target.as_ref().is_some_and(|target| {
                     offered.get(target.piece)
-                        && self.is_rare(target, most)
+                        && self.blocks.is_rare(target, most)
                         && !others.iter().any(|other| other.has(target.piece))
                 })
             };
@@ -90,16 +89,6 @@ impl Download {
             }
         }
         best.map(|(_, key, index)| (key, index))
-    }
-
-    /// Whether the first block of `target` is missing, or here, but not under way in more requests than `most`.
-    fn is_rare(&self, target: &Target, most: u32) -> bool {
-        self.partial.get(&target.piece).is_some_and(|partial| {
-            match partial.blocks[target.blocks.start as usize] {
-                Block::Asked(requests) => requests <= most,
-                Block::Arrived => true,
-            }
-        })
     }
 
     /// Gives up all requests to a source that has been silent for so long that something must have gone wrong. When somebody

@@ -1,6 +1,7 @@
 //! A receiver and its sources, as a dialogue: this peer has that, so this is asked of whom.
 
 use super::*;
+use crate::pclient::message::BLOCK_LEN;
 use crate::pclient::peer::STALL;
 
 const PIECE: u64 = 4_096;
@@ -170,7 +171,7 @@ fn an_idle_source_takes_over_the_tail_of_a_slow_one() {
     assert!(matches!(doubled[..], [(to, Ask::Blocks { .. })] if to == fast), "{doubled:?}");
     let Ask::Blocks { id, target } = doubled[0].1.clone() else { panic!() };
     assert_eq!(table.delivers(fast, id, target.piece.get().into()), [(slow, Ask::Cancel { id: 0 })]);
-    assert!(table.download.have().is_complete());
+    assert!(table.download.blocks.have().is_complete());
 }
 
 #[test]
@@ -252,17 +253,17 @@ fn a_source_that_serves_others_meanwhile_has_not_stalled() {
 }
 
 /// A receiver of one piece of four blocks, and what several sources make of it.
-struct Blocks(Table);
+struct OnePiece(Table);
 
 const COUNT: u32 = 4;
 
-impl Blocks {
-    fn new() -> Blocks {
+impl OnePiece {
+    fn new() -> OnePiece {
         let mut table = Table::new(1);
         let lengths = Lengths::new(u64::from(COUNT * BLOCK_LEN), 16).unwrap();
         table.download = Download::new(lengths, Bitfield::new(&lengths));
         table.availability = Availability::new(lengths);
-        Blocks(table)
+        OnePiece(table)
     }
 
     fn asked(&mut self, key: Handle) -> (u64, std::ops::Range<u32>) {
@@ -286,7 +287,7 @@ impl Blocks {
 
 #[test]
 fn who_has_left_still_answers_for_what_it_gave() {
-    let mut blocks = Blocks::new();
+    let mut blocks = OnePiece::new();
     let (liar, honest) = (blocks.0.relay(1, &[0]), blocks.0.relay(2, &[0]));
     let addrs = [liar, honest].map(|key| blocks.0.peers[&key].remote);
     let (id, _) = blocks.asked(liar);
@@ -300,14 +301,20 @@ fn who_has_left_still_answers_for_what_it_gave() {
     assert_eq!(givers, [addrs[0], addrs[1], addrs[1], addrs[1]]);
 }
 
-#[test]
-fn a_piece_that_several_have_spoiled_comes_from_one_alone() {
-    let mut blocks = Blocks::new();
+/// A piece that one peer alone has to give: a peer of two has begun, under this name of a request, and the other could.
+fn begun_alone() -> (OnePiece, Handle, u64, Handle) {
+    let mut blocks = OnePiece::new();
     let (first, second) = (blocks.0.relay(1, &[0]), blocks.0.relay(2, &[0]));
     let piece = blocks.0.download.lengths.piece(0).unwrap();
-    blocks.0.download.fetch_alone(piece);
+    blocks.0.download.blocks.fetch_alone(piece);
     let (id, _) = blocks.asked(first);
     assert_eq!(blocks.arrives(first, id, 0), Arrival::Partial);
+    (blocks, first, id, second)
+}
+
+#[test]
+fn a_piece_that_several_have_spoiled_comes_from_one_alone() {
+    let (mut blocks, first, id, second) = begun_alone();
     // It falls silent: all of the piece is asked of the other, and what comes late of the first counts for nothing.
     blocks.0.now += Duration::from_secs(9);
     let now = blocks.0.now;
@@ -325,12 +332,7 @@ fn a_piece_that_several_have_spoiled_comes_from_one_alone() {
 
 #[test]
 fn who_leaves_in_the_middle_of_such_a_piece_leaves_nothing_of_it() {
-    let mut blocks = Blocks::new();
-    let (first, second) = (blocks.0.relay(1, &[0]), blocks.0.relay(2, &[0]));
-    let piece = blocks.0.download.lengths.piece(0).unwrap();
-    blocks.0.download.fetch_alone(piece);
-    let (id, _) = blocks.asked(first);
-    assert_eq!(blocks.arrives(first, id, 0), Arrival::Partial);
+    let (mut blocks, first, _, second) = begun_alone();
     blocks.leaves(first);
     let (_, all) = blocks.asked(second);
     assert_eq!(all, 0..COUNT);
@@ -341,25 +343,25 @@ fn what_may_have_been_left_is_asked_of_nobody_before_it_has_been_looked_at() {
     let mut table = Table::new(6);
     let (origin, relay) = (table.origin(1), table.relay(2, &[2, 3]));
     let piece = |table: &Table, index| table.download.lengths.piece(index).unwrap();
-    table.download.check_all();
+    table.download.blocks.check_all();
     assert_eq!((table.fill(origin), table.fill(relay)), (vec![], vec![]));
-    assert!(table.download.missing().is_empty(), "it has arrived, as it seems");
+    assert!(table.download.blocks.missing().is_empty(), "it has arrived, as it seems");
     // Only these can be there; of the others, an origin must not choose as long as it doesn't know what is here.
     let mut listed = Bitfield::new(&table.download.lengths);
     [0, 1, 2].iter().for_each(|&index| _ = listed.set(piece(&table, index)));
-    table.download.check_only(&listed);
+    table.download.blocks.check_only(&listed);
     assert_eq!(pieces(&table.fill(relay)), [3]);
     let asked = pieces(&table.fill(origin));
     assert_eq!(asked, [4, 5]);
-    assert_eq!(table.download.next_to_check(2 * PIECE).len(), 2);
+    assert_eq!(table.download.blocks.next_to_check(2 * PIECE).len(), 2);
     for (index, is_there) in [(0, true), (1, false), (2, true)] {
-        assert!(table.download.is_looking_back());
+        assert!(table.download.blocks.is_looking_back());
         let piece = piece(&table, index);
-        table.download.on_checked(piece, is_there);
-        table.download.on_checked(piece, !is_there);
+        table.download.blocks.on_checked(piece, is_there);
+        table.download.blocks.on_checked(piece, !is_there);
     }
-    assert!(!table.download.is_looking_back());
-    assert!(table.download.have().iter().map(PieceIndex::get).eq([0, 2]));
+    assert!(!table.download.blocks.is_looking_back());
+    assert!(table.download.blocks.have().iter().map(PieceIndex::get).eq([0, 2]));
     table.delivers(origin, 0, u64::from(asked[0]));
     assert_eq!(table.fill(origin), [Ask::Any { id: 2, credits: 1, residue: 0, modulus: 1 }]);
     table.delivers(origin, 2, 1);

@@ -14,7 +14,9 @@ use crate::{Error, Fid};
 
 impl Node {
     pub(super) fn on_rudp_event(&mut self, now: Instant, event: rudp::Event) {
-        self.may_dial |= !matches!(event, rudp::Event::Message { .. });
+        if !matches!(event, rudp::Event::Message { .. }) {
+            self.dials.stir();
+        }
         match event {
             rudp::Event::Connected { handle, remote, inbound } => {
                 self.on_connected(now, handle, remote, inbound);
@@ -74,10 +76,12 @@ impl Node {
         let Some(connection) = self.connections.get_mut(&key) else { return };
         connection.heard = now;
         log::trace!("{} says {message}", connection.remote);
-        self.may_dial |= matches!(
+        if matches!(
             message,
             Message::Hello { .. } | Message::Open { .. } | Message::Shut { .. } | Message::Refuse { .. }
-        );
+        ) {
+            self.dials.stir();
+        }
         match *message {
             Message::Hello { node } => {
                 connection.node = Some(node);
@@ -204,7 +208,7 @@ impl Node {
 
     pub(super) fn on_tracker_event(&mut self, now: Instant, event: tracker::Event) {
         log::trace!("the tracker says {event:?}");
-        self.may_dial = true;
+        self.dials.stir();
         match event {
             tracker::Event::Confirmed { fid } => {
                 let Some(member) = self.members.get_mut(&fid) else { return };
@@ -278,7 +282,7 @@ impl Node {
     }
 
     pub(super) fn on_notice(&mut self, now: Instant, fid: Fid, notice: Notice) {
-        self.may_dial = true;
+        self.dials.stir();
         match notice {
             Notice::Complete => {
                 if let Some(member) = self.members.get_mut(&fid) {

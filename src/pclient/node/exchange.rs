@@ -140,7 +140,7 @@ impl Node {
             let is_connected = self.connections.values().any(|connection| connection.remote == addr);
             if is_sensible && !is_connected {
                 member.book.add_told(addr, teller, now);
-                self.may_dial = true;
+                self.dials.stir();
             }
         }
     }

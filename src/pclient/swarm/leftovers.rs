@@ -50,7 +50,7 @@ impl Swarm {
         }
         let Some(checkpoint) = content.checkpoint.clone() else { return };
         self.look_back.told = now;
-        download.check_all();
+        download.blocks.check_all();
         self.jobs.push_back(Box::new(move || {
             let listed = checkpoint.lock().look_back();
             Box::new(move |swarm: &mut Swarm, now| swarm.on_looked_back(now, &listed))
@@ -59,7 +59,7 @@ impl Swarm {
 
     fn on_looked_back(&mut self, now: Instant, listed: &Bitfield) {
         if let Some(download) = &mut self.download {
-            download.check_only(listed);
+            download.blocks.check_only(listed);
         }
         self.look_on(now);
     }
@@ -69,8 +69,8 @@ impl Swarm {
         let Some(download) = &self.download else { return };
         // Finding something is progress too.
         self.last_progress = now;
-        let is_over = !download.is_looking_back();
-        let batch = download.next_to_check(BATCH);
+        let is_over = !download.blocks.is_looking_back();
+        let batch = download.blocks.next_to_check(BATCH);
         if is_over || now.since(self.look_back.told) >= TELL {
             self.look_back.told = now;
             self.tell_found();
@@ -104,7 +104,7 @@ impl Swarm {
     fn on_checked(&mut self, now: Instant, checked: &[(PieceIndex, bool)]) {
         let (Some(content), Some(download)) = (&self.content, &mut self.download) else { return };
         for &(piece, is_there) in checked {
-            download.on_checked(piece, is_there);
+            download.blocks.on_checked(piece, is_there);
             let len = u64::from(content.manifest.lengths().piece_len(piece));
             *(if is_there { &mut self.look_back.found } else { &mut self.look_back.spoiled }) += len;
         }
@@ -113,10 +113,11 @@ impl Swarm {
 
     /// Tells all peers what is here, as a whole: one by one it would be more.
     fn tell_found(&mut self) {
-        let Some(download) = self.download.as_ref().filter(|download| !download.have().is_empty()) else {
+        let Some(download) = self.download.as_ref().filter(|download| !download.blocks.have().is_empty())
+        else {
             return;
         };
-        let bytes = download.have().to_bytes();
+        let bytes = download.blocks.have().to_bytes();
         let keys: Vec<Handle> = self.peers.keys().copied().collect();
         for key in keys {
             self.say(key, &Message::Bitfield { channel: self.number.into(), bytes: &bytes });

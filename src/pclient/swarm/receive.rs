@@ -228,7 +228,7 @@ impl Swarm {
             };
             Box::new(move |swarm: &mut Swarm, now| {
                 let Some(download) = &mut swarm.download else { return };
-                download.recycle(data);
+                download.blocks.recycle(data);
                 match outcome {
                     Ok(Verdict::Stored(hashes)) => {
                         swarm.on_stored(now, piece, &givers);
@@ -255,7 +255,7 @@ impl Swarm {
             Some(liar) => self.ban_address(now, liar, FALSE),
             None => {
                 self.suspects.note(piece, hashes, givers);
-                download.fetch_alone(piece);
+                download.blocks.fetch_alone(piece);
             }
         }
         self.send_asks(cancels);
@@ -269,7 +269,7 @@ impl Swarm {
         if let Some(giver) = sole_giver(givers) {
             self.conduct.good(giver);
         }
-        let was_held_up = download.is_held_up();
+        let was_held_up = download.blocks.is_held_up();
         let cancels = download.on_verified(&mut self.peers, piece);
         self.send_asks(cancels);
         for peer in self.peers.values_mut() {

@@ -166,7 +166,7 @@ impl Swarm {
     }
 
     pub(super) fn has(&self, piece: PieceIndex) -> bool {
-        self.download.as_ref().is_none_or(|download| download.have().get(piece))
+        self.download.as_ref().is_none_or(|download| download.blocks.have().get(piece))
     }
 
     /// Whether anybody waits for content or the manifest.

@@ -64,7 +64,7 @@ impl Swarm {
         };
         let lengths = content.manifest.lengths();
         let piece = u64::from(lengths.full_piece_len());
-        let missing = download.missing();
+        let missing = download.blocks.missing();
         let mut first_copies = missing.clone();
         first_copies.keep(content.availability.unspread());
         let relayed = u64::from(missing.count() - first_copies.count());
@@ -72,7 +72,7 @@ impl Swarm {
             let rate: f64 = self.peers.values().map(|peer| peer.source.meter.rate(now)).sum();
             ((rate * FRESH.as_secs_f64()) as u64).max(FRESH_PIECES * piece)
         };
-        let cause = if missing.is_empty() || download.is_held_up() {
+        let cause = if missing.is_empty() || download.blocks.is_held_up() {
             Cause::Storing
         } else if peers == 0 {
             nobody
@@ -85,7 +85,7 @@ impl Swarm {
         let size = lengths.size();
         let out = size.saturating_sub(u64::from(first_copies.count()) * piece);
         // What is still to be verified may be missing after all.
-        let spread = (!download.is_looking_back()).then_some(Spread { out, size, piece });
+        let spread = (!download.blocks.is_looking_back()).then_some(Spread { out, size, piece });
         Sight { cause, peers, spread }
     }
 }

@@ -1,0 +1,53 @@
+//! What a user may want otherwise of a node, and what follows from it.
+
+use crate::pclient::swarm::Swarm;
+use crate::rudp;
+use crate::time::Duration;
+use crate::units::Rate;
+
+/// How many peers that miss something a source takes in.
+const SOURCE_NEIGHBOURS: usize = 50;
+
+/// Everything about a node that a user may want otherwise.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// The transport.
+    pub rudp: rudp::Config,
+    /// How many peers a receiver has on the average of a large swarm: it dials half of them, and others dial it.
+    pub neighbours: usize,
+    /// How long a tracker may be silent before a call that needs it gives up.
+    pub tracker_timeout: Duration,
+    /// How long a download waits for anything new before it gives up.
+    pub stall_timeout: Duration,
+    /// How long `cancel` and `close` wait for what has left already and for the tracker's answer.
+    pub farewell_timeout: Duration,
+    /// The rate of this node's downlink as its owner knows it. Nothing is held to it here, that is the proxy's business:
+    /// it tells an [`Account`](crate::pclient::account::Account) when the downlink is full. Unlimited also means that it isn't known.
+    pub download_limit: Rate,
+}
+
+impl Config {
+    /// How many peers a receiver dials, and without how many it looks for more. With many more neighbours, each gives its own
+    /// piece so slowly that many are half there and none can be passed on.
+    pub(super) fn dials(&self) -> usize {
+        self.neighbours.div_ceil(2)
+    }
+
+    /// How many peers that miss something a node takes in of a file. A source has more, as what it gives is new to all.
+    pub(super) fn most_peers(&self, swarm: &Swarm) -> usize {
+        if swarm.is_source() { SOURCE_NEIGHBOURS } else { self.neighbours * 3 / 2 }
+    }
+}
+
+impl Default for Config {
+    fn default() -> Config {
+        Config {
+            rudp: rudp::Config::default(),
+            neighbours: 20,
+            tracker_timeout: Duration::from_secs(10),
+            stall_timeout: Duration::from_secs(30),
+            farewell_timeout: Duration::from_millis(800),
+            download_limit: Rate::UNLIMITED,
+        }
+    }
+}

@@ -1,0 +1,83 @@
+//! Whom to connect to, and when: addresses that may have what is still missing.
+//!
+//! Which addresses there are and when each may be tried again is [`book`](crate::pclient::book)'s affair.
+
+use super::{Connection, Node, Role, say};
+use crate::time::{Duration, Instant};
+
+/// Who was told that a file is open, and has said nothing since, has not understood it.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
+/// An address that hasn't answered for this long keeps no other from being tried; but so many dials may be under way at most.
+const DIAL_WAIT: Duration = Duration::from_secs(1);
+const MAX_HALF_OPEN: usize = 50;
+
+/// When to look for addresses to dial.
+#[derive(Debug, Default)]
+pub(super) struct Dials {
+    /// Something has happened that may have made one due.
+    is_stirred: bool,
+    /// When one will be anyway.
+    next: Option<Instant>,
+}
+
+impl Dials {
+    /// Something has happened that may have made an address due.
+    pub(super) fn stir(&mut self) {
+        self.is_stirred = true;
+    }
+
+    /// Whether to look now; says so once.
+    fn take_due(&mut self, now: Instant) -> bool {
+        std::mem::take(&mut self.is_stirred) || self.next.is_some_and(|due| due <= now)
+    }
+}
+
+impl Node {
+    /// Connects to addresses that may have what is still missing.
+    pub(super) fn dial(&mut self, now: Instant) {
+        if self.leaving.is_some() || !self.dials.take_due(now) {
+            return;
+        }
+        for member in self.members.values_mut().filter(|member| member.role == Role::Downloading) {
+            // Who hasn't answered by now most likely never will: the next one is tried meanwhile.
+            let is_young = |c: &&Connection| !c.established && now.since(c.heard) < DIAL_WAIT;
+            let half_open = self.connections.values().filter(|c| !c.established).count();
+            if half_open >= MAX_HALF_OPEN {
+                break;
+            }
+            let under_way = self.connections.values().filter(is_young).count();
+            let is_dialled = |key| self.connections.get(key).is_some_and(|connection| !connection.inbound);
+            let dialled = member.swarm.peers().keys().filter(|key| is_dialled(key)).count();
+            let mut room = self.config.dials().saturating_sub(dialled + under_way);
+            if room == 0 {
+                continue;
+            }
+            for addr in member.book.due(now) {
+                if room == 0 {
+                    break;
+                }
+                let known = self.connections.iter_mut().find(|(_, connection)| connection.remote == addr);
+                if let Some((&key, connection)) = known {
+                    // Connected for another file: open this one too. What isn't established yet will do so itself.
+                    if connection.established && connection.opened.insert(member.swarm.fid()) {
+                        say(&mut self.endpoint, key, &member.swarm.open_message());
+                    } else if connection.established
+                        && !member.swarm.peers().contains_key(&key)
+                        && connection.heard + ANSWER_TIMEOUT <= now
+                    {
+                        // An open is answered: this one, or its answer, was damaged on the way. Begin anew.
+                        self.endpoint.close(key, 0);
+                    }
+                    continue;
+                }
+                let key = self.endpoint.connect(now, addr);
+                self.connections.insert(key, Connection::new(now, addr, false));
+                room -= 1;
+            }
+        }
+        let fetching = self.members.values().filter(|member| member.role == Role::Downloading);
+        let retry = fetching.filter_map(|member| member.book.next_due(now)).min();
+        let dialled = self.connections.values().filter(|c| !c.established).map(|c| c.heard + DIAL_WAIT);
+        self.dials.next = retry.into_iter().chain(dialled.filter(|&due| due > now)).min();
+    }
+}
