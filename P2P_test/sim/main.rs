@@ -7,6 +7,7 @@ mod churn;
 mod crowds;
 mod disk;
 mod exchange;
+mod fairness;
 mod files;
 mod held_back;
 mod hostile;

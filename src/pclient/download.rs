@@ -344,7 +344,9 @@ impl Download {
         if arrival == Arrival::Duplicate {
             self.duplicate_bytes += data.len() as u64;
         } else {
-            peers.get_mut(&key).expect("just seen").source.on_kept_word();
+            let peer = peers.get_mut(&key).expect("just seen");
+            peer.source.on_kept_word();
+            peer.dealings.on_got(now, data.len() as u64);
         }
         arrival
     }

@@ -169,6 +169,16 @@ pub enum Message<'a> {
         /// Which request.
         id: u64,
     },
+    /// The receiver has lost its place at the sender's uplink: it gets what others leave.
+    Choke {
+        /// The sender's number.
+        channel: u64,
+    },
+    /// The receiver has a place at the sender's uplink, as everybody has at first.
+    Unchoke {
+        /// The sender's number.
+        channel: u64,
+    },
     /// Content.
     Block {
         /// The sender's number.
@@ -282,6 +292,8 @@ impl<'a> Message<'a> {
                 buf.bytes(data);
             }
             Message::AskPeers { channel } => numbers(0x0e, &[*channel]),
+            Message::Choke { channel } => numbers(0x11, &[*channel]),
+            Message::Unchoke { channel } => numbers(0x12, &[*channel]),
             Message::Peers { channel, peers } => {
                 numbers(0x0f, &[*channel]);
                 peers.iter().for_each(|&peer| buf.socket_addr(peer));
@@ -368,6 +380,8 @@ impl<'a> Message<'a> {
                 let (channel, part) = (r.varint()?, r.varint()?);
                 Message::Hashes { channel, part, hashes: hashes(r, MAX_PART_LEN)? }
             }
+            0x11 => Message::Choke { channel: r.varint()? },
+            0x12 => Message::Unchoke { channel: r.varint()? },
             _ => return Err(Malformed),
         })
     }
@@ -413,6 +427,8 @@ mod tests {
             Message::Reject { channel: 1, id: 2 },
             Message::Block { channel: 1, id: 2, piece: 3, block: 4, data: b"content" },
             Message::AskPeers { channel: 1 },
+            Message::Choke { channel: 1 },
+            Message::Unchoke { channel: 1 },
             Message::Peers { channel: 1, peers: addresses(MAX_PEERS) },
         ]
     }
@@ -463,7 +479,7 @@ mod tests {
             let mut bytes = vec![0; rng.index(90)];
             rng.fill(&mut bytes);
             if let Some(first) = bytes.first_mut() {
-                *first %= 0x12;
+                *first %= 0x14;
             }
             let _ = Message::decode(&bytes);
         }

@@ -9,6 +9,7 @@
 //! | one file and its peers | [`swarm`], [`peer`], [`availability`], `conduct`, `haves` |
 //! | the receiver's half: what to ask of whom | [`download`], [`picker`], [`rate`] |
 //! | the sender's half: whom to serve with what | [`upload`], `manifest_desk` |
+//! | tit for tat: who goes first | [`choker`], [`dealings`], [`status`] |
 //! | pieces, their hashes, the proof of the size | [`pieces`], [`manifest`], [`manifest_fetch`], [`size_proof`] |
 //! | what held a download back | [`account`] |
 //! | where the bytes lie, and what is read of them to be served | [`storage`], `shelf` |
@@ -18,9 +19,11 @@
 pub mod account;
 pub mod availability;
 pub mod book;
+pub mod choker;
 pub mod client;
 mod conduct;
 mod crowd;
+pub mod dealings;
 pub mod download;
 mod haves;
 pub mod manifest;
@@ -35,6 +38,7 @@ pub mod rate;
 pub mod resume;
 mod shelf;
 pub mod size_proof;
+pub mod status;
 pub mod storage;
 mod suspects;
 pub mod swarm;

@@ -27,6 +27,7 @@ use super::account::ledger::Intake;
 use super::book::AddressBook;
 use super::manifest::Manifest;
 use super::message::Message;
+use super::status::PeerStatus;
 use super::storage::Storage;
 use super::swarm::{MakeStorage, Progress, Swarm};
 use crate::machine::{Job, Machine};
@@ -221,8 +222,9 @@ impl Node {
         }
     }
 
-    fn join(&mut self, now: Instant, swarm: Swarm, role: Role) {
+    fn join(&mut self, now: Instant, mut swarm: Swarm, role: Role) {
         let fid = swarm.fid();
+        swarm.set_manners(self.config.choking, self.config.gives);
         let member = Membership {
             swarm,
             book: AddressBook::default(),
@@ -323,6 +325,11 @@ impl Node {
     /// The downlink has another rate from now on; see [`Config::download_limit`].
     pub fn set_download_limit(&mut self, limit: Rate) {
         self.intake.set_limit(limit);
+    }
+
+    /// How this node stands with each peer, file by file.
+    pub fn peers(&self, now: Instant) -> impl Iterator<Item = PeerStatus> + '_ {
+        self.members.values().flat_map(move |member| member.swarm.statuses(now))
     }
 
     /// The swarm of a file.

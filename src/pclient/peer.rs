@@ -4,6 +4,7 @@ use std::collections::{BTreeSet, VecDeque};
 use std::net::SocketAddr;
 use std::ops::{Range, RangeInclusive};
 
+use super::dealings::Dealings;
 use super::pieces::{Bitfield, Lengths, PieceIndex};
 use super::rate::RateMeter;
 use crate::time::{Duration, Instant};
@@ -44,6 +45,8 @@ pub struct Peer {
     pub source: Source,
     /// What it wants from us.
     pub queue: Queue,
+    /// What the two of us have given each other.
+    pub dealings: Dealings,
     /// Pieces that it has to be told we have.
     pub haves: Vec<PieceIndex>,
     /// The next part of the manifest that it asks for.
@@ -63,6 +66,7 @@ impl Peer {
             pieces: Announced::Early { complete: false, bytes: None, haves: Vec::new() },
             source: Source::new(now),
             queue: Queue { asked: now, ..Queue::default() },
+            dealings: Dealings::new(now),
             haves: Vec::new(),
             wants_manifest: None,
             manifest_parts: 0,

@@ -2,15 +2,16 @@
 
 use crate::time::{Duration, Instant};
 
-/// The time constant: what is older than a few of these hardly counts.
+/// The time constant unless another is given: what is older than a few of these hardly counts.
 const TAU: Duration = Duration::from_secs(1);
 
 /// A meter younger than this part of the time constant is not scaled up further: one packet is no rate.
 const LEAST_WEIGHT: f64 = 0.2;
 
-/// A rate in B/s that follows changes within a second or two and decays in silence.
+/// A rate in B/s that follows changes within one or two time constants and decays in silence.
 #[derive(Clone, Debug)]
 pub struct RateMeter {
+    tau: Duration,
     /// Average as of `updated`, B/s.
     average: f64,
     updated: Instant,
@@ -19,15 +20,20 @@ pub struct RateMeter {
 }
 
 impl RateMeter {
-    /// Nothing has flowed; counting begins at `now`.
+    /// Nothing has flowed; counting begins at `now`. The time constant is a second.
     pub fn new(now: Instant) -> RateMeter {
-        RateMeter { average: 0.0, updated: now, weight: 0.0 }
+        RateMeter::with_time_constant(now, TAU)
+    }
+
+    /// As [`new`](RateMeter::new), with another time constant.
+    pub fn with_time_constant(now: Instant, tau: Duration) -> RateMeter {
+        RateMeter { tau, average: 0.0, updated: now, weight: 0.0 }
     }
 
     /// `bytes` B came through.
     pub fn add(&mut self, now: Instant, bytes: u64) {
         self.decay(now);
-        self.average += bytes as f64 / TAU.as_secs_f64();
+        self.average += bytes as f64 / self.tau.as_secs_f64();
     }
 
     /// The rate now, B/s; 0 if nothing has been seen.
@@ -46,7 +52,7 @@ impl RateMeter {
     /// What part of an average as of `updated` still counts.
     fn kept(&self, now: Instant) -> f64 {
         let age = now.since(self.updated);
-        if age.is_zero() { 1.0 } else { (-age.as_secs_f64() / TAU.as_secs_f64()).exp() }
+        if age.is_zero() { 1.0 } else { (-age.as_secs_f64() / self.tau.as_secs_f64()).exp() }
     }
 }
 

@@ -3,6 +3,7 @@
 //! Puts the halves together: what to ask for ([`super::download`]), what to send ([`super::upload`]), where the bytes
 //! lie ([`super::storage`]). Knows connections by their handle only; what it wants said goes into an outbox.
 
+mod fairness;
 mod leftovers;
 mod receive;
 mod serve;
@@ -14,6 +15,7 @@ use std::sync::Arc;
 
 use parking_lot::Mutex;
 
+use self::fairness::Rounds;
 use self::leftovers::LookBack;
 use super::account::ledger::Ledger;
 use super::availability::Availability;
@@ -128,6 +130,9 @@ pub struct Swarm {
     suspects: Suspects,
     crowd: Crowd,
     sending: RateMeter,
+    rounds: Rounds,
+    /// Whether it passes on what it has.
+    gives: bool,
     tick: Option<Instant>,
     haves: HaveSchedule,
     last_progress: Instant,
@@ -190,6 +195,8 @@ impl Swarm {
             suspects: Suspects::default(),
             crowd: Crowd::new(now),
             sending: RateMeter::new(now),
+            rounds: Rounds::new(),
+            gives: true,
             tick: None,
             haves: HaveSchedule::new(now),
             last_progress: now,
@@ -202,6 +209,12 @@ impl Swarm {
             notices: Vec::new(),
             jobs: VecDeque::new(),
         }
+    }
+
+    /// Whether anybody is choked here, and whether what was fetched is passed on.
+    pub fn set_manners(&mut self, chokes: bool, gives: bool) {
+        self.rounds.is_on = chokes;
+        self.gives = gives || self.is_source();
     }
 
     /// The file.
@@ -345,9 +358,10 @@ impl Swarm {
         Message::Open {
             channel: self.number.into(),
             fid: self.fid,
-            has_manifest: self.content.is_some()
-                || self.fetch.as_ref().is_some_and(|fetch| fetch.known().is_some()),
-            is_complete: self.is_complete(),
+            has_manifest: self.gives
+                && (self.content.is_some()
+                    || self.fetch.as_ref().is_some_and(|fetch| fetch.known().is_some())),
+            is_complete: self.gives && self.is_complete(),
         }
     }
 
@@ -391,6 +405,7 @@ impl Swarm {
             self.introduce_pieces(key);
             self.peers.insert(key, peer);
             self.unwatched.push(key);
+            self.rounds.begin(now);
             if let Some(lengths) = lengths {
                 self.understand_peer(now, key, &lengths);
             }
@@ -405,6 +420,7 @@ impl Swarm {
     /// Tells a newcomer what is here, if its open doesn't say it all.
     fn introduce_pieces(&mut self, key: Handle) {
         if let Some(download) = &self.download
+            && self.gives
             && !self.is_complete()
             && download.blocks.have().count() > 0
         {
@@ -511,6 +527,8 @@ impl Swarm {
                 self.refill(now, key);
             }
             Message::Reject { id, .. } => self.on_reject(now, key, id),
+            Message::Choke { .. } => self.on_choked(now, key, true),
+            Message::Unchoke { .. } => self.on_choked(now, key, false),
             Message::Block { id, piece, block, data, .. } => {
                 self.on_block(now, key, id, (piece, block), data);
             }
@@ -553,7 +571,7 @@ impl Swarm {
                 self.last_spread = now;
                 peer.haves.retain(|&have| have != piece);
                 content.availability.count(peer, piece);
-                content.upload.on_announced(&mut self.peers, key, piece);
+                content.upload.on_announced(now, &mut self.peers, key, piece);
             }
         }
         self.refill(now, key);
@@ -563,6 +581,10 @@ impl Swarm {
     pub fn handle_timeout(&mut self, now: Instant, queue: Option<Duration>) {
         self.crowd.on_queue(now, queue);
         self.flush_haves(now);
+        self.choke(now);
+        if let Some(content) = &mut self.content {
+            content.upload.handle_timeout(now);
+        }
         self.desk.handle_timeout(now);
         if self.tick.is_some_and(|tick| tick <= now) {
             self.tick = Some(now + TICK);
@@ -592,7 +614,10 @@ impl Swarm {
         let tick = self.tick.map(|due| (due, "look after the sources"));
         let haves = self.haves.due().map(|due| (due, "announce pieces"));
         let manifest = self.desk.due().map(|due| (due, "give the manifest to another"));
-        [tick, haves, manifest].into_iter().flatten().min()
+        let places = self.rounds.due().map(|due| (due, "give places at the uplink"));
+        let idle = self.content.as_ref().and_then(|content| content.upload.poll_timeout());
+        let idle = idle.map(|due| (due, "serve who gives nothing"));
+        [tick, haves, manifest, places, idle].into_iter().flatten().min()
     }
 }
 

@@ -7,6 +7,7 @@
 use std::collections::BTreeSet;
 
 use super::availability::Availability;
+use super::choker::Standing;
 use super::download::{Peers, block_count};
 use super::message::BLOCK_LEN;
 use super::peer::{Announced, Peer, Target, Wanted, What};
@@ -14,9 +15,15 @@ use super::pieces::{Bitfield, Lengths, PieceIndex};
 use crate::rand::Rng;
 use crate::rudp::Handle;
 use crate::small::SmallSet;
+use crate::time::{Duration, Instant};
 
 /// Most requests that one peer may have waiting, and most in a row that can't be served; more is an attack.
 pub const MAX_WANTED: usize = 2_000;
+/// After so many pieces in a row for those who have a place, one is for who has none: it is served even where nothing is to spare.
+const FAVOURS: u32 = 2;
+/// Freeloaders are served where nobody else was for this long, and one piece of theirs after so many of others.
+const IDLE: Duration = Duration::from_millis(300);
+const EARNED: u32 = 16;
 /// So many random draws are tried for a piece of a class before all are looked through.
 const DRAWS: usize = 16;
 
@@ -65,6 +72,13 @@ pub struct Upload {
     /// happened since that could change it: looking at all peers for each datagram takes too long where there are many.
     hopeful: SmallSet<Handle>,
     turn: u64,
+    /// How many pieces in a row went to those who have a place.
+    favours: u32,
+    /// When somebody was last served who doesn't freeload, and how many pieces such have got since one who does.
+    last_earned: Instant,
+    earned: u32,
+    /// When the uplink will have idled for so long that freeloaders are served, if any waits for that.
+    idle_from: Option<Instant>,
 }
 
 impl Upload {
@@ -79,6 +93,10 @@ impl Upload {
             loading: BTreeSet::new(),
             hopeful: SmallSet::default(),
             turn: 0,
+            favours: 0,
+            last_earned: Instant::ORIGIN,
+            earned: 0,
+            idle_from: None,
         }
     }
 
@@ -100,6 +118,16 @@ impl Upload {
     pub fn on_loaded(&mut self, peers: &Peers, piece: PieceIndex) {
         self.loading.remove(&piece);
         peers.keys().for_each(|&key| self.hopeful.insert(key));
+    }
+
+    /// When somebody may be served who waits for the uplink to idle.
+    pub fn poll_timeout(&self) -> Option<Instant> {
+        self.idle_from
+    }
+
+    /// Does what is due: whoever waits for the uplink to idle is looked at with the next question for a block.
+    pub fn handle_timeout(&mut self, now: Instant) {
+        self.idle_from.take_if(|due| *due <= now);
     }
 
     /// Takes in a request. False if the peer has asked for far too much.
@@ -125,15 +153,17 @@ impl Upload {
     }
 
     /// A peer announced a piece: it is spread, unless only by the one that we gave it to.
-    pub fn on_announced(&mut self, peers: &mut Peers, key: Handle, piece: PieceIndex) {
-        if let Some(peer) = peers.get_mut(&key) {
-            peer.queue.given.remove(&piece);
-        }
+    pub fn on_announced(&mut self, now: Instant, peers: &mut Peers, key: Handle, piece: PieceIndex) {
+        let was_given = peers.get_mut(&key).is_some_and(|peer| peer.queue.given.remove(&piece));
         let first_to = &mut self.first_to[piece.as_usize()];
         if first_to.is_some_and(|first| first != key) {
             let first = first_to.take().expect("just seen");
             if let Some(peer) = peers.get_mut(&first) {
                 peer.queue.unspread = peer.queue.unspread.saturating_sub(1);
+                // Whom we have given it, too, owes it to nobody else.
+                if !was_given {
+                    peer.dealings.on_relayed(now, self.lengths.piece_len(piece).into());
+                }
             }
         }
     }
@@ -176,6 +206,7 @@ impl Upload {
     /// What to do next, given to whom a block `may_go` at once. `None` if nobody wants anything that may go.
     pub fn next(
         &mut self,
+        now: Instant,
         peers: &mut Peers,
         availability: &Availability,
         is_source: bool,
@@ -183,7 +214,7 @@ impl Upload {
         may_go: impl Fn(Handle) -> bool,
     ) -> Option<Next> {
         loop {
-            let key = self.choose_peer(peers, is_source, &may_go)?;
+            let key = self.choose_peer(now, peers, is_source, &may_go)?;
             self.current = Some(key);
             let peer = peers.get_mut(&key).expect("just chosen");
             if let Some((id, target)) = &mut peer.queue.serving {
@@ -194,17 +225,20 @@ impl Upload {
                     self.current = None;
                 }
                 self.turn += 1;
+                if peer.dealings.standing != Standing::Freeloads {
+                    self.last_earned = now;
+                }
                 (peer.queue.served, peer.queue.denied) = (self.turn, 0);
                 return Some(Next::Block(serve));
             }
             let wanted = peer.queue.wanted.pop_front().expect("chosen because it wants something");
             match wanted.what {
-                What::Blocks(target) => self.start(peers, key, wanted.id, target),
+                What::Blocks(target) => self.start(peers, availability, key, wanted.id, target),
                 What::Any { residue, modulus } => {
                     match self.choose_piece(peers, availability, key, (residue, modulus), rng) {
                         Some(piece) => {
                             let blocks = 0..block_count(&self.lengths, piece);
-                            self.start(peers, key, wanted.id, Target { piece, blocks });
+                            self.start(peers, availability, key, wanted.id, Target { piece, blocks });
                         }
                         None => {
                             self.current = None;
@@ -219,6 +253,7 @@ impl Upload {
     /// The peer under way, if it may go on; else the one that deserves it most.
     fn choose_peer(
         &mut self,
+        now: Instant,
         peers: &Peers,
         is_source: bool,
         may_go: impl Fn(Handle) -> bool,
@@ -228,22 +263,38 @@ impl Upload {
             Some((_, target)) => is_loaded(target.piece),
             None => !peer.queue.wanted.is_empty(),
         };
+        let is_due = self.favours >= FAVOURS;
+        let is_idle = now.since(self.last_earned) >= IDLE || self.earned >= EARNED;
+        let is_eligible = |peer: &Peer| is_idle || peer.dealings.standing != Standing::Freeloads;
         if let Some(current) = self.current
-            && peers.get(&current).is_some_and(|peer| peer.queue.serving.is_some() && wants(peer))
+            && peers
+                .get(&current)
+                .is_some_and(|peer| peer.queue.serving.is_some() && wants(peer) && is_eligible(peer))
             && may_go(current)
         {
             return Some(current);
         }
         let rank = |peer: &Peer| {
-            let progress = if is_source { peer.queue.unspread } else { peer.piece_count() };
+            let had = peer.piece_count() + peer.queue.given.len() as u32;
+            let progress = if is_source { peer.queue.unspread } else { had };
+            let precedence = match peer.dealings.standing {
+                Standing::Freeloads => 2,
+                standing => u8::from(standing.is_choked() != is_due),
+            };
             // A piece that was begun goes before any that wasn't.
-            (peer.queue.serving.is_none(), progress, peer.queue.served)
+            let is_begun = peer.queue.serving.is_some();
+            (precedence == 2, !is_begun, precedence, progress, peer.queue.served)
         };
         let mut best = None;
+        self.idle_from = None;
         self.hopeful.retain(|key| {
             let Some(peer) = peers.get(&key).filter(|peer| wants(peer)) else { return false };
             let rank = rank(peer);
             // Whether it may go is asked only of those who would be chosen.
+            if !is_eligible(peer) {
+                self.idle_from = Some(self.last_earned + IDLE);
+                return true;
+            }
             if best.is_some_and(|(least, _)| rank >= least) {
                 return true;
             }
@@ -280,10 +331,19 @@ impl Upload {
         })
     }
 
-    fn start(&mut self, peers: &mut Peers, key: Handle, id: u64, target: Target) {
+    fn start(
+        &mut self,
+        peers: &mut Peers,
+        availability: &Availability,
+        key: Handle,
+        id: u64,
+        target: Target,
+    ) {
         let piece = target.piece;
         let peer = peers.get_mut(&key).expect("only peers are served");
-        if peer.queue.given.insert(piece) && self.unsent.clear(piece) {
+        self.favours = if peer.dealings.standing.is_choked() { 0 } else { self.favours + 1 };
+        self.earned = if peer.dealings.standing == Standing::Freeloads { 0 } else { self.earned + 1 };
+        if peer.queue.given.insert(piece) && self.unsent.clear(piece) && availability.unspread().get(piece) {
             self.first_to[piece.as_usize()] = Some(key);
             peer.queue.unspread += 1;
         }
@@ -311,7 +371,6 @@ pub const MAX_BLOCK_MESSAGE: usize = BLOCK_LEN as usize + 32;
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::time::Instant;
 
     /// A source of `pieces` pieces of one block each, and the peers that want them.
     struct Table {
@@ -356,7 +415,14 @@ mod tests {
         }
 
         fn next_for(&mut self, may_go: impl Fn(Handle) -> bool) -> Option<Next> {
-            self.upload.next(&mut self.peers, &self.availability, true, &mut self.rng, may_go)
+            self.upload.next(
+                Instant::ORIGIN,
+                &mut self.peers,
+                &self.availability,
+                true,
+                &mut self.rng,
+                may_go,
+            )
         }
 
         fn serves(&mut self) -> (Handle, PieceIndex) {
@@ -379,7 +445,7 @@ mod tests {
                 pieces.set(piece);
             }
             self.availability.count(peer, piece);
-            self.upload.on_announced(&mut self.peers, handle, piece);
+            self.upload.on_announced(Instant::ORIGIN, &mut self.peers, handle, piece);
         }
     }
 

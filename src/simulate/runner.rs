@@ -150,6 +150,8 @@ struct Cast {
     link: LinkConfig,
     /// What its disk takes for a piece.
     disk: Duration,
+    choking: bool,
+    gives: bool,
     /// Its rates but for the noise.
     rates: (Rate, Rate),
     /// The noise, up and down.
@@ -272,6 +274,8 @@ impl Stage {
             role: group.role,
             link,
             disk: group.disk.0,
+            choking: group.choking,
+            gives: group.gives,
             rates: (link.up, link.down),
             factors: (1.0, 1.0),
             join,
@@ -373,7 +377,8 @@ impl Stage {
 
     fn join(&mut self, index: usize) {
         // Each knows its own downlink, as one who set its limit does.
-        let config = Config { download_limit: self.cast[index].link.down, ..Config::default() };
+        let Cast { link, choking, gives, .. } = self.cast[index];
+        let config = Config { download_limit: link.down, choking, gives, ..Config::default() };
         let node = Node::new(config, self.tracker, self.world.fork_rng());
         let peer = Peer::new(node, self.cast[index].disk);
         let actor = Actor::Peer(Box::new(peer));

@@ -135,6 +135,12 @@ pub struct Group {
     /// Rates that vary by chance.
     #[serde(default)]
     pub noise: Option<Noise>,
+    /// Whether those that give most go first at their uplinks; they do unless told otherwise.
+    #[serde(default = "yes")]
+    pub choking: bool,
+    /// Whether they pass on what they get; they do unless told otherwise. A source gives in any case.
+    #[serde(default = "yes")]
+    pub gives: bool,
 }
 
 /// What a node does.
@@ -306,6 +312,10 @@ impl Group {
 
 fn bad<T>(what: impl Into<String>) -> Result<T, ScenarioError> {
     Err(ScenarioError(what.into()))
+}
+
+fn yes() -> bool {
+    true
 }
 
 fn one() -> u64 {

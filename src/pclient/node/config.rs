@@ -24,6 +24,10 @@ pub struct Config {
     /// The rate of this node's downlink as its owner knows it. Nothing is held to it here, that is the proxy's business:
     /// it tells an [`Account`](crate::pclient::account::Account) when the downlink is full. Unlimited also means that it isn't known.
     pub download_limit: Rate,
+    /// Whether those who give most go first where many want something ([`choker`](crate::pclient::choker)); else all are alike.
+    pub choking: bool,
+    /// Whether anything of what is fetched is passed on. Who gives nothing comes last.
+    pub gives: bool,
 }
 
 impl Config {
@@ -48,6 +52,8 @@ impl Default for Config {
             stall_timeout: Duration::from_secs(30),
             farewell_timeout: Duration::from_millis(800),
             download_limit: Rate::UNLIMITED,
+            choking: true,
+            gives: true,
         }
     }
 }

@@ -122,6 +122,8 @@ impl Node {
             | Message::None { channel, .. }
             | Message::Cancel { channel, .. }
             | Message::Reject { channel, .. }
+            | Message::Choke { channel }
+            | Message::Unchoke { channel }
             | Message::Block { channel, .. }
             | Message::AskPeers { channel }
             | Message::Peers { channel, .. } => {
@@ -288,7 +290,8 @@ impl Node {
                 if let Some(member) = self.members.get_mut(&fid) {
                     member.role = Role::Sharing;
                     member.swarm.close_account(now, &self.intake);
-                    self.trackers.announce(now, fid, None, member.swarm.size().unwrap_or(0), COMPLETE, 0);
+                    let progress = if self.config.gives { COMPLETE } else { 0 };
+                    self.trackers.announce(now, fid, None, member.swarm.size().unwrap_or(0), progress, 0);
                 }
                 self.events.push_back(Event::Downloaded(fid));
             }

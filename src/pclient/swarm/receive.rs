@@ -142,6 +142,9 @@ impl Swarm {
 
     /// Tells everybody that the manifest can be asked for here, as far as it has come.
     fn tell_manifest(&mut self) {
+        if !self.gives {
+            return;
+        }
         let open = Message::Open {
             channel: self.number.into(),
             fid: self.fid,
@@ -272,7 +275,7 @@ impl Swarm {
         let was_held_up = download.blocks.is_held_up();
         let cancels = download.on_verified(&mut self.peers, piece);
         self.send_asks(cancels);
-        for peer in self.peers.values_mut() {
+        for peer in self.peers.values_mut().filter(|_| self.gives) {
             if peer.began_complete || !peer.has(piece) {
                 peer.haves.push(piece);
             }

@@ -24,7 +24,7 @@ const IDLE: Duration = Duration::from_secs(20);
 impl Swarm {
     /// Notes what a peer asks for. It is written only when it can leave, so that questions don't pile up answers.
     pub(super) fn on_ask_manifest(&mut self, now: Instant, key: Handle, part: Option<u64>) {
-        if let Some(peer) = self.peers.get_mut(&key) {
+        if let Some(peer) = self.peers.get_mut(&key).filter(|_| self.gives) {
             peer.queue.asked = now;
             peer.wants_manifest = part;
             self.may_want_manifest = true;
@@ -129,7 +129,7 @@ impl Swarm {
         let piece = lengths.piece(piece)?;
         let end = first.checked_add(count)?;
         let blocks = u64::from(block_count(&lengths, piece));
-        (self.has(piece) && count > 0 && end <= blocks)
+        (self.gives && self.has(piece) && count > 0 && end <= blocks)
             .then_some(Target { piece, blocks: first as u32..end as u32 })
     }
 
@@ -144,7 +144,7 @@ impl Swarm {
     ) {
         // Relays choose nothing: they would choose alike.
         let class = u32::try_from(residue).ok().zip(u32::try_from(modulus).ok());
-        let class = class.filter(|(residue, modulus)| residue < modulus && self.is_complete());
+        let class = class.filter(|(residue, modulus)| residue < modulus && self.gives && self.is_complete());
         let Some((residue, modulus)) = class else {
             return self.deny(now, key, &Message::None { channel: self.number.into(), id, credits });
         };
@@ -194,7 +194,7 @@ impl Swarm {
         loop {
             let content = self.content.as_mut()?;
             let (peers, availability) = (&mut self.peers, &content.availability);
-            match content.upload.next(peers, availability, is_source, &mut self.rng, &may_go)? {
+            match content.upload.next(now, peers, availability, is_source, &mut self.rng, &may_go)? {
                 Next::Refuse { to, first, credits } => {
                     self.say(to, &Message::None { channel: self.number.into(), id: first, credits });
                 }
@@ -221,6 +221,9 @@ impl Swarm {
                         }
                     }
                     self.sending.add(now, len as u64);
+                    if let Some(peer) = self.peers.get_mut(&serve.to) {
+                        peer.dealings.on_given(now, len as u64);
+                    }
                     return Some((serve.to, buf));
                 }
             }
