@@ -62,11 +62,7 @@ impl Swarm {
 
     /// Runs until all are done. When the first and the last of some were, s after the begin.
     fn finish(&mut self) {
-        assert!(
-            self.lab.run_until_done(&self.receivers, Duration::from_secs(300)),
-            "{}",
-            self.lab.replay()
-        );
+        assert!(self.lab.run_until_done(&self.receivers, Duration::from_secs(300)), "{}", self.lab.replay());
         self.receivers.iter().for_each(|&id| self.lab.assert_content(id));
     }
 
@@ -128,7 +124,11 @@ fn who_slows_down_to_a_tenth_loses_its_places_and_regains_them() {
         swarm.lab.world.set_rates(id, Rate::new(200_000), Rate::new(200_000));
         regained.push(swarm.time_until(|swarm| swarm.places_of(id) >= before - before / 4));
     }
-    println!("its places are lost after {:.1} s at worst, regained after {:.1} s", worst(&lost), worst(&regained));
+    println!(
+        "its places are lost after {:.1} s at worst, regained after {:.1} s",
+        worst(&lost),
+        worst(&regained)
+    );
     println!("lost {lost:.1?}\nregained {regained:.1?}");
     assert!(worst(&lost) <= 3.0);
     assert!(worst(&regained) <= 15.0);
@@ -179,7 +179,9 @@ fn who_gives_nothing_comes_last_and_is_not_starved() {
         swarm.finish();
         let (honest, riders) = swarm.receivers.split_at(8);
         let ((_, last), (first_rider, last_rider)) = (swarm.done(honest), swarm.done(riders));
-        println!("seed {seed}: honest {last:.2} s, {without:.2} s among themselves; riders {first_rider:.1} s, {last_rider:.1} s");
+        println!(
+            "seed {seed}: honest {last:.2} s, {without:.2} s among themselves; riders {first_rider:.1} s, {last_rider:.1} s"
+        );
         assert!(first_rider > last, "they come last");
         // While the honest receive at full rate, a tenth of the uplinks is to spare.
         assert!(last_rider < 2.0 * last, "they aren't starved");
@@ -205,7 +207,8 @@ fn who_gives_gets_as_much_and_keeps_its_place() {
                 for (j, &with) in swarm.receivers.iter().enumerate() {
                     let Some(status) = swarm.status(of, with) else { continue };
                     let is_choked = status.standing.is_choked();
-                    flaps[i][j] += u32::from(choked[i][j].replace(is_choked).is_some_and(|was| was != is_choked));
+                    flaps[i][j] +=
+                        u32::from(choked[i][j].replace(is_choked).is_some_and(|was| was != is_choked));
                 }
             }
         }

@@ -21,7 +21,7 @@ use crate::time::{Duration, Instant};
 /// How often places are given anew.
 pub(super) const ROUND: Duration = Duration::from_millis(500);
 /// For how long somebody is tried.
-const TRIAL: Duration = Duration::from_secs(15);
+const TRIAL: Duration = Duration::from_secs(30);
 /// Who has a place loses it only to those who give so many times as much: what is measured varies by chance.
 const STAY: f64 = 2.0;
 /// Who gives this part of what the last of the best gives has a place, too.
@@ -253,11 +253,11 @@ mod tests {
         let mut table = Table::new(&[1e4, 1e4, 1e4, 0.0, 0.0, 0.0]);
         table.of(5).freeloads = true;
         let mut tried = [0; 6];
-        for _ in 0..60 {
+        for _ in 0..120 {
             table.round();
             table.who(Standing::Trial).iter().for_each(|&key| tried[key as usize] += 1);
         }
-        assert_eq!(tried, [0, 0, 0, 30, 30, 0]);
+        assert_eq!(tried, [0, 0, 0, 60, 60, 0]);
         assert_eq!(table.who(Standing::Freeloads), [5]);
     }
 

@@ -14,6 +14,7 @@ use parking_lot::Mutex;
 use super::account::Account;
 use super::manifest::Manifest;
 use super::node::{Config, Event, Node};
+use super::status::PeerStatus;
 use super::storage::{FileStorage, MemoryStorage, Storage};
 use super::swarm::{MakeStorage, Progress, Swarm};
 use crate::driver::Driver;
@@ -339,6 +340,12 @@ impl PClient {
     /// if this client doesn't download it and never did.
     pub fn account(&self, fid: Fid) -> Option<Account> {
         self.driver.call(move |node, now| node.account(now, fid)).flatten()
+    }
+
+    /// How this client stands with each peer of each file: what flows both ways, who has a place at whose uplink, why, and since
+    /// when. Empty once the client is closed.
+    pub fn peers(&self) -> Vec<PeerStatus> {
+        self.driver.call(|node, now| node.peers(now).collect()).unwrap_or_default()
     }
 
     fn check_open(&self) -> Result<()> {

@@ -13,7 +13,9 @@ pub mod bound;
 mod runner;
 pub mod scenario;
 mod storage;
+mod watch;
 
-pub use runner::{ReceiverReport, Report, Sample, run};
+pub use runner::{ReceiverReport, Report, Sample, run, run_watching};
 pub use scenario::{Scenario, ScenarioError};
 pub use storage::SharedStorage;
+pub use watch::{Moment, Watched, WatchedPeer};

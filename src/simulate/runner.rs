@@ -12,6 +12,7 @@ use super::actor::{Actor, Peer};
 use super::bound::{Bound, Flow};
 use super::scenario::{Change, Group, LeaveBy, Noise, Role, Scenario};
 use super::storage::SharedStorage;
+use super::watch::{Watch, Watched};
 use crate::Fid;
 use crate::pclient::account::Spent;
 use crate::pclient::manifest::Manifest;
@@ -60,6 +61,8 @@ pub struct Report {
     pub samples: Vec<Sample>,
     /// How long the run lasted in the simulated world, s.
     pub ended: f64,
+    /// How the node stood with its peers that was to be watched.
+    pub watched: Option<Watched>,
 }
 
 /// What became of one receiver.
@@ -127,10 +130,22 @@ impl ReceiverReport {
 
 /// Lets `scenario` happen. One scenario is one history: whoever runs it again gets the same report.
 pub fn run(scenario: &Scenario) -> Report {
+    run_watching(scenario, None)
+}
+
+/// As [`run`], and notes how the node in the place `watched` among those of the scenario stands with its peers.
+pub fn run_watching(scenario: &Scenario, watched: Option<usize>) -> Report {
     let mut stage = Stage::new(scenario);
+    stage.watch = watched.map(Watch::new);
     stage.open();
     stage.play();
     stage.report()
+}
+
+/// Where the node in this place of the scenario is.
+fn address(index: usize) -> SocketAddr {
+    let number = (index as u32 + (1 << 16)).to_be_bytes();
+    SocketAddr::from(([10, number[1], number[2], number[3]], 7_000))
 }
 
 /// Something that a scenario does.
@@ -184,6 +199,7 @@ struct Stage {
     entries: u64,
     sample_every: Duration,
     samples: Vec<Sample>,
+    watch: Option<Watch>,
     /// On how many threads the world runs.
     threads: usize,
     /// The receivers that may still have to be waited for.
@@ -231,6 +247,7 @@ impl Stage {
             entries: 0,
             sample_every: SAMPLE_WITHOUT_BOUND,
             samples: Vec::new(),
+            watch: None,
             threads: thread::available_parallelism().map_or(1, usize::from),
             waiting: Vec::new(),
         };
@@ -265,12 +282,8 @@ impl Stage {
         if let Some(leave) = group.leave {
             self.enter(leave.0, Cue::Leave(index, group.leave_by));
         }
-        let name = match group.count {
-            1 => group.name().to_owned(),
-            _ => format!("{} {}", group.name(), number + 1),
-        };
         self.cast.push(Cast {
-            name,
+            name: group.name_of(number),
             role: group.role,
             link,
             disk: group.disk.0,
@@ -382,8 +395,7 @@ impl Stage {
         let node = Node::new(config, self.tracker, self.world.fork_rng());
         let peer = Peer::new(node, self.cast[index].disk);
         let actor = Actor::Peer(Box::new(peer));
-        let number = (index as u32 + (1 << 16)).to_be_bytes();
-        let addr = SocketAddr::from(([10, number[1], number[2], number[3]], 7_000));
+        let addr = address(index);
         let cast = &mut self.cast[index];
         let id = self.world.add_node(addr, actor, cast.link);
         cast.id = Some(id);
@@ -464,6 +476,12 @@ impl Stage {
         if self.samples.last().is_some_and(|last| last.time >= time) {
             return;
         }
+        if let Some(watch) = &mut self.watch
+            && let Some(cast) = self.cast.get(watch.index)
+            && let Some(id) = cast.id.filter(|_| !cast.has_left)
+        {
+            watch.note(time, peer(&self.world, id).node.peers(self.world.now()));
+        }
         let shares = self.receivers().map(|cast| match cast.id {
             Some(id) if !cast.has_left => {
                 let verified =
@@ -490,6 +508,14 @@ impl Stage {
 
     fn report(mut self) -> Report {
         let mut samples = std::mem::take(&mut self.samples);
+        let watched = self.watch.take().and_then(|watch| {
+            let name_of = |addr| {
+                let known = (0..self.cast.len()).find(|&index| address(index) == addr);
+                known.map_or_else(|| addr.to_string(), |index| self.cast[index].name.clone())
+            };
+            let name = self.cast.get(watch.index)?.name.clone();
+            Some(watch.into_watched(&name, name_of))
+        });
         let flows: Vec<Flow> = self.cast.iter().map(|cast| cast.flow.clone()).collect();
         let bound = Bound::new(self.size, &flows);
         let copies = |bytes: u64| bytes as f64 / self.size as f64;
@@ -546,6 +572,7 @@ impl Stage {
             trace_hash: self.world.trace_hash(),
             samples,
             ended: self.time(),
+            watched,
         }
     }
 }

@@ -18,7 +18,7 @@ const MAX_NODES: u64 = 100_000;
 const MAX_SIZE: u64 = 8 << 30;
 
 /// The scenarios that are built in, by name.
-const BUILT_IN: [(&str, &str); 10] = [
+const BUILT_IN: [(&str, &str); 11] = [
     ("s1", include_str!("../../scenarios/s1.toml")),
     ("s2", include_str!("../../scenarios/s2.toml")),
     ("s3", include_str!("../../scenarios/s3.toml")),
@@ -29,6 +29,7 @@ const BUILT_IN: [(&str, &str); 10] = [
     ("s8", include_str!("../../scenarios/s8.toml")),
     ("s9", include_str!("../../scenarios/s9.toml")),
     ("noise", include_str!("../../scenarios/noise.toml")),
+    ("tft", include_str!("../../scenarios/tft.toml")),
 ];
 
 /// A file, a network, and who comes and goes when.
@@ -250,6 +251,12 @@ impl Scenario {
         self.nodes.iter().filter(|group| group.role == role).map(|group| group.count).sum()
     }
 
+    /// The place of the node that tables call `name`, among all nodes in their order.
+    pub fn place_of(&self, name: &str) -> Option<usize> {
+        let names = self.nodes.iter().flat_map(|group| (0..group.count).map(|number| group.name_of(number)));
+        names.enumerate().find(|(_, known)| known == name).map(|(place, _)| place)
+    }
+
     /// Refuses what is well formed and still can't be meant.
     fn check(&self) -> Result<(), ScenarioError> {
         if self.size.0 == 0 || self.size.0 > MAX_SIZE || Lengths::choose(self.size.0).is_err() {
@@ -290,6 +297,14 @@ impl Group {
             Role::Source => "source",
             Role::Receiver => "receiver",
         })
+    }
+
+    /// What to call the node of this number among them.
+    pub fn name_of(&self, number: u64) -> String {
+        match self.count {
+            1 => self.name().to_owned(),
+            _ => format!("{} {}", self.name(), number + 1),
+        }
     }
 
     fn check(&self) -> Result<(), ScenarioError> {

@@ -4,9 +4,11 @@
 //!
 //! - [`figures`]: what came of a run, for people and for programs
 //! - [`chart`]: who had how much when, as a picture
+//! - [`timeline`]: how one node stood with its peers, as a picture
 
 mod chart;
 mod figures;
+mod timeline;
 
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
@@ -16,7 +18,7 @@ use std::{fs, io, thread};
 use indicatif::{ProgressBar, ProgressStyle};
 use swarmcast::Error;
 use swarmcast::simulate::scenario::Role;
-use swarmcast::simulate::{Report, Scenario, run as simulate};
+use swarmcast::simulate::{Report, Scenario, run_watching};
 use swarmcast::time::{Clock, Duration};
 use swarmcast::units::ByteSize;
 
@@ -56,6 +58,16 @@ pub(super) struct Args {
     /// Draw who had how much when; only of a single run
     #[arg(long, value_name = "FILE", requires = "scenario", conflicts_with = "seeds")]
     svg: Option<PathBuf>,
+
+    /// Tell how this node stands with its peers at the end: who has a place at its uplink, and why
+    ///
+    /// A name as the tables have it, such as "receiver 2".
+    #[arg(long, value_name = "NODE", requires = "scenario", conflicts_with_all = ["seeds", "json"])]
+    peers: Option<String>,
+
+    /// Draw that over time: a row for each peer, in the colour of its standing
+    #[arg(long, value_name = "FILE", requires = "peers")]
+    timeline: Option<PathBuf>,
 }
 
 #[derive(Clone, Debug)]
@@ -80,12 +92,19 @@ pub(super) fn run(args: &Args, screen: &Screen) -> Result<(), Failure> {
             .set_receivers(count)
             .map_err(|error| Failure::usage(format!("--receivers {count}: {error}")))?;
     }
-    if let Some(path) = &args.svg
-        && path.symlink_metadata().is_ok()
-    {
-        return Err(exists(path));
+    for path in [&args.svg, &args.timeline].into_iter().flatten() {
+        if path.symlink_metadata().is_ok() {
+            return Err(exists(path));
+        }
     }
-    let reports = run_all(&scenario, args.seeds, screen, |report| {
+    let watched = match &args.peers {
+        Some(node) => Some(scenario.place_of(node).ok_or_else(|| {
+            let names: Vec<String> = scenario.nodes.iter().map(|group| group.name_of(0)).collect();
+            Failure::usage(format!("--peers {node}: no such node: give a name such as {}", names.join(", ")))
+        })?),
+        None => None,
+    };
+    let reports = run_all(&scenario, watched, args.seeds, screen, |report| {
         let (name, scenario) = (shown_name(name), &scenario);
         if args.json {
             screen.result(figures::for_programs(&name, scenario, report));
@@ -102,6 +121,14 @@ pub(super) fn run(args: &Args, screen: &Screen) -> Result<(), Failure> {
         save(path, &chart::draw(&title(&shown_name(name), &scenario), report))?;
         screen.hint(format_args!("drawn to {}", show_path(path)));
     }
+    if let [Report { watched: Some(watched), ended, .. }] = &reports[..] {
+        screen.result(format_args!("\n{}", figures::of_peers(watched)));
+        if let Some(path) = &args.timeline {
+            let title = format!("{}, {}", title(&shown_name(name), &scenario), watched.name);
+            save(path, &timeline::draw(&title, watched, *ended))?;
+            screen.hint(format_args!("drawn to {}", show_path(path)));
+        }
+    }
     match reports.iter().map(Report::undone).sum() {
         0 => Ok(()),
         1 => Err(Failure::new(Code::Other, "one receiver is not done")),
@@ -112,6 +139,7 @@ pub(super) fn run(args: &Args, screen: &Screen) -> Result<(), Failure> {
 /// Runs the scenario with `seeds` seeds, and tells each report.
 fn run_all(
     scenario: &Scenario,
+    watched: Option<usize>,
     seeds: u32,
     screen: &Screen,
     tell: impl Fn(&Report),
@@ -131,7 +159,8 @@ fn run_all(
         .name("simulate".to_owned())
         .spawn(move || {
             for number in 0..u64::from(seeds) {
-                let report = simulate(&Scenario { seed: first.wrapping_add(number), ..scenario.clone() });
+                let scenario = Scenario { seed: first.wrapping_add(number), ..scenario.clone() };
+                let report = run_watching(&scenario, watched);
                 // The other side only goes away when the program ends.
                 let _ = sender.send(Event::Done(Box::new(report)));
             }
@@ -219,7 +248,6 @@ fn save(path: &Path, text: &str) -> Result<(), Failure> {
 
 fn exists(path: &Path) -> Failure {
     let shown = show_path(path);
-    let what =
-        format!("{shown} exists already and was left as it is: move it away, or give --svg another name");
+    let what = format!("{shown} exists already and was left as it is: move it away, or give another name");
     Failure::new(Code::TargetExists, what)
 }
