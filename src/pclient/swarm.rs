@@ -78,6 +78,8 @@ pub struct Progress {
     pub is_looking_back: bool,
     /// Whether what is verified outlasts this process, for the next attempt.
     pub is_kept: bool,
+    /// Content that was given to others, B, each time counted; what is on its way included.
+    pub served: u64,
 }
 
 struct Content {
@@ -128,6 +130,8 @@ pub struct Swarm {
     suspects: Suspects,
     crowd: Crowd,
     sending: RateMeter,
+    /// Content that was given to others, B.
+    served: u64,
     tick: Option<Instant>,
     haves: HaveSchedule,
     last_progress: Instant,
@@ -190,6 +194,7 @@ impl Swarm {
             suspects: Suspects::default(),
             crowd: Crowd::new(now),
             sending: RateMeter::new(now),
+            served: 0,
             tick: None,
             haves: HaveSchedule::new(now),
             last_progress: now,
@@ -259,6 +264,7 @@ impl Swarm {
             found: self.look_back.found(),
             is_looking_back: self.download.as_ref().is_some_and(Download::is_looking_back),
             is_kept,
+            served: self.served,
         }
     }
 

@@ -221,6 +221,7 @@ impl Swarm {
                         }
                     }
                     self.sending.add(now, len as u64);
+                    self.served += len as u64;
                     return Some((serve.to, buf));
                 }
             }
