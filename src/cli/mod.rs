@@ -3,6 +3,8 @@
 //! No protocol here. All that is done with files and peers goes through the library's public surface.
 //!
 //! - [`tracker`], [`share`], [`get`], [`compare`], [`simulate`], [`bench`]: the subcommands
+//! - [`config`]: flags from variables and a file; [`json`]: what programs read
+//! - [`target`], [`stream`], [`seeding`]: parts of `get`
 //! - [`ticket`]: the line that `share` prints and `get` takes; [`address`]: HOST:PORT as people write it
 //! - [`failure`]: what goes wrong, and the exit codes; [`interrupt`]: Ctrl-C
 //! - [`progress`]: a bar on a terminal, lines in a pipe; [`screen`]: who may write to the terminal when
@@ -10,20 +12,26 @@
 mod address;
 mod bench;
 mod compare;
+mod config;
 mod failure;
 mod get;
 mod interrupt;
+mod json;
 mod peer;
 mod progress;
 mod screen;
+mod seeding;
 mod share;
 mod simulate;
+mod stream;
+mod target;
 mod ticket;
 mod tracker;
 
 use clap::{Parser, Subcommand};
 
-use self::failure::Failure;
+use self::failure::{Code, Failure};
+use self::json::Event;
 use self::screen::Screen;
 
 /// The port that a tracker takes unless told otherwise.
@@ -33,7 +41,7 @@ const TRACKER_PORT: u16 = 10086;
 ///
 /// On the machine that has the file: `swarmcast share FILE`. It prints a ticket. On all others: `swarmcast get TICKET`.
 #[derive(Debug, Parser)]
-#[command(version, after_help = failure::table(), max_term_width = 100)]
+#[command(version, after_help = after_help(), max_term_width = 100)]
 pub(crate) struct Args {
     /// Say more; twice or three times: still more (or set RUST_LOG)
     #[arg(short, long, global = true, action = clap::ArgAction::Count, display_order = 100)]
@@ -57,6 +65,31 @@ enum Command {
     Bench(bench::Args),
 }
 
+impl Command {
+    /// Whether a program reads events.
+    fn is_for_programs(&self) -> bool {
+        match self {
+            Command::Tracker(args) => args.json,
+            Command::Share(args) => args.json,
+            Command::Get(args) => args.json,
+            // Some of these have JSON of their own, which is a result.
+            Command::Compare(_) | Command::Simulate(_) | Command::Bench(_) => false,
+        }
+    }
+}
+
+fn after_help() -> String {
+    format!("{}\n\n{}", config::SOURCES, failure::table())
+}
+
+/// The command line as it was meant. Ends the program if that is help or makes no sense.
+///
+/// # Errors
+/// What is wrong with the file of configuration.
+pub(crate) fn parse() -> Result<Args, Failure> {
+    config::parse()
+}
+
 /// Does what was asked for.
 ///
 /// # Errors
@@ -69,23 +102,26 @@ pub(crate) fn run(args: Args) -> Result<(), Failure> {
         (_, 2) => log::LevelFilter::Debug,
         _ => log::LevelFilter::Trace,
     };
-    let screen = Screen::new(args.quiet);
+    let screen = Screen::new(args.quiet, args.command.is_for_programs());
     env_logger::Builder::new()
         .filter_level(level)
         .parse_default_env()
         .target(env_logger::Target::Pipe(screen.log_pipe()))
         .init();
-    match args.command {
+    let ended = match args.command {
         Command::Tracker(args) => tracker::run(&args, &screen),
         Command::Share(args) => share::run(&args, &screen),
         Command::Get(args) => get::run(&args, &screen),
         Command::Compare(args) => compare::run(&args, &screen),
         Command::Simulate(args) => simulate::run(&args, &screen),
         Command::Bench(args) => bench::run(&args, &screen),
-    }
+    };
+    ended.inspect_err(|failure| screen.event(|| Event::error(failure)))
 }
 
-/// Says on stderr what went wrong.
+/// Says on stderr what went wrong. A reader who has gone wants to hear nothing more.
 pub(crate) fn complain(failure: &Failure) {
-    screen::complain(&failure.message);
+    if failure.code != Code::ReaderGone {
+        screen::complain(&failure.message);
+    }
 }
