@@ -8,6 +8,8 @@ mod endings;
 mod events;
 #[path = "cli/hostile.rs"]
 mod hostile;
+#[path = "cli/offline.rs"]
+mod offline;
 #[path = "cli/sources.rs"]
 mod sources;
 
@@ -303,7 +305,19 @@ fn the_help_tells_the_exit_codes() {
     let codes = help.stdout.split_once("Exit codes:").expect("a table").1;
     let codes: Vec<&str> = codes.lines().filter_map(|line| line.split_whitespace().next()).collect();
     assert_eq!(codes, ["0", "1", "2", "3", "4", "5", "6", "7", "8", "130", "141"]);
-    for subcommand in ["tracker", "share", "get", "compare", "simulate", "bench"] {
+    for subcommand in [
+        "tracker",
+        "share",
+        "get",
+        "info",
+        "verify",
+        "hash",
+        "compare",
+        "simulate",
+        "bench",
+        "completions",
+        "man",
+    ] {
         assert!(help.stdout.contains(&format!("\n  {subcommand} ")), "{help:?}");
         sandbox.run(&[subcommand, "--help"]).succeeded();
     }

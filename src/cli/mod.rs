@@ -2,7 +2,8 @@
 //!
 //! No protocol here. All that is done with files and peers goes through the library's public surface.
 //!
-//! - [`tracker`], [`share`], [`get`], [`compare`], [`simulate`], [`bench`]: the subcommands
+//! - [`tracker`], [`share`], [`get`], [`info`], [`verify`], [`hash`], [`compare`], [`simulate`], [`bench`], [`manual`]: the
+//!   subcommands
 //! - [`config`]: flags from variables and a file; [`json`]: what programs read
 //! - [`target`], [`stream`], [`seeding`]: parts of `get`
 //! - [`ticket`]: the line that `share` prints and `get` takes; [`address`]: HOST:PORT as people write it
@@ -15,8 +16,11 @@ mod compare;
 mod config;
 mod failure;
 mod get;
+mod hash;
+mod info;
 mod interrupt;
 mod json;
+mod manual;
 mod peer;
 mod progress;
 mod screen;
@@ -27,6 +31,7 @@ mod stream;
 mod target;
 mod ticket;
 mod tracker;
+mod verify;
 
 use clap::{Parser, Subcommand};
 
@@ -60,9 +65,14 @@ enum Command {
     Tracker(tracker::Args),
     Share(share::Args),
     Get(get::Args),
+    Info(info::Args),
+    Verify(verify::Args),
+    Hash(hash::Args),
     Compare(compare::Args),
     Simulate(simulate::Args),
     Bench(bench::Args),
+    Completions(manual::CompletionsArgs),
+    Man(manual::ManArgs),
 }
 
 impl Command {
@@ -72,8 +82,15 @@ impl Command {
             Command::Tracker(args) => args.json,
             Command::Share(args) => args.json,
             Command::Get(args) => args.json,
+            Command::Info(args) => args.json,
             // Some of these have JSON of their own, which is a result.
-            Command::Compare(_) | Command::Simulate(_) | Command::Bench(_) => false,
+            Command::Verify(_)
+            | Command::Hash(_)
+            | Command::Compare(_)
+            | Command::Simulate(_)
+            | Command::Bench(_)
+            | Command::Completions(_)
+            | Command::Man(_) => false,
         }
     }
 }
@@ -112,9 +129,14 @@ pub(crate) fn run(args: Args) -> Result<(), Failure> {
         Command::Tracker(args) => tracker::run(&args, &screen),
         Command::Share(args) => share::run(&args, &screen),
         Command::Get(args) => get::run(&args, &screen),
+        Command::Info(args) => info::run(&args, &screen),
+        Command::Verify(args) => verify::run(&args, &screen),
+        Command::Hash(args) => hash::run(&args, &screen),
         Command::Compare(args) => compare::run(&args, &screen),
         Command::Simulate(args) => simulate::run(&args, &screen),
         Command::Bench(args) => bench::run(&args, &screen),
+        Command::Completions(args) => manual::completions(&args, &screen),
+        Command::Man(args) => manual::man(&args, &screen),
     };
     ended.inspect_err(|failure| screen.event(|| Event::error(failure)))
 }

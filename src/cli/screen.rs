@@ -8,6 +8,7 @@ use std::io::{self, IsTerminal as _, Write};
 
 use indicatif::{MultiProgress, ProgressBar};
 
+use super::failure::Failure;
 use super::json::Event;
 
 /// Where the program speaks.
@@ -38,6 +39,15 @@ impl Screen {
         if self.json {
             self.line(event().line());
         }
+    }
+
+    /// All that a subcommand is for.
+    ///
+    /// # Errors
+    /// If it can't be written: then it was in vain.
+    pub(super) fn output(&self, bytes: &[u8]) -> Result<(), Failure> {
+        let mut stdout = io::stdout().lock();
+        stdout.write_all(bytes).and_then(|()| stdout.flush()).map_err(|error| Failure::stdout(&error))
     }
 
     fn line(&self, line: impl Display) {
