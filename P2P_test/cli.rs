@@ -2,8 +2,16 @@
 //!
 //! Nothing of the library is called but its random numbers, which make the files.
 
+#[path = "cli/endings.rs"]
+mod endings;
+#[path = "cli/events.rs"]
+mod events;
 #[path = "cli/hostile.rs"]
 mod hostile;
+#[path = "cli/offline.rs"]
+mod offline;
+#[path = "cli/sources.rs"]
+mod sources;
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -273,6 +281,9 @@ fn wrong_arguments_are_refused_before_anything_is_done() {
         (&["bench", "--listen", "--json"], "cannot be used with"),
         (&["bench", "127.0.0.1", "--seconds", "0"], "0 is not in"),
         (&["get"], "TICKET"),
+        (&["get", "x", "--seed-for", "soon"], "`soon` is not a time"),
+        (&["get", "x", "--seed-ratio", "-1"], "-1"),
+        (&["get", "x", "--seed-ratio=-1"], "is not a ratio"),
         (&["sharre"], "share"),
         (&[], "Usage"),
     ] {
@@ -293,8 +304,20 @@ fn the_help_tells_the_exit_codes() {
     help.succeeded();
     let codes = help.stdout.split_once("Exit codes:").expect("a table").1;
     let codes: Vec<&str> = codes.lines().filter_map(|line| line.split_whitespace().next()).collect();
-    assert_eq!(codes, ["0", "1", "2", "3", "4", "5", "6", "7", "8", "130"]);
-    for subcommand in ["tracker", "share", "get", "compare", "simulate", "bench"] {
+    assert_eq!(codes, ["0", "1", "2", "3", "4", "5", "6", "7", "8", "130", "141"]);
+    for subcommand in [
+        "tracker",
+        "share",
+        "get",
+        "info",
+        "verify",
+        "hash",
+        "compare",
+        "simulate",
+        "bench",
+        "completions",
+        "man",
+    ] {
         assert!(help.stdout.contains(&format!("\n  {subcommand} ")), "{help:?}");
         sandbox.run(&[subcommand, "--help"]).succeeded();
     }

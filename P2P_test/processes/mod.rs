@@ -49,6 +49,11 @@ impl Sandbox {
         Running::start(&self.0, args)
     }
 
+    /// As [`start`](Sandbox::start), with these variables in its environment.
+    pub(crate) fn start_with(&self, args: &[&str], variables: &[(&str, &str)]) -> Running {
+        Running::start_with(&self.0, args, variables)
+    }
+
     /// Runs the program to its end.
     pub(crate) fn run(&self, args: &[&str]) -> Ended {
         self.start(args).end()
@@ -106,11 +111,18 @@ pub(crate) struct Ended {
 
 impl Running {
     pub(crate) fn start(directory: &Path, args: &[&str]) -> Running {
+        Running::start_with(directory, args, &[])
+    }
+
+    pub(crate) fn start_with(directory: &Path, args: &[&str], variables: &[(&str, &str)]) -> Running {
         let mut child = Command::new(env!("CARGO_BIN_EXE_swarmcast"))
             .args(args)
             .current_dir(directory)
             .env_remove("RUST_LOG")
             .env("TMPDIR", directory)
+            // Where the user's own configuration isn't.
+            .env("XDG_CONFIG_HOME", directory)
+            .envs(variables.iter().copied())
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
@@ -196,6 +208,19 @@ impl Running {
         let ended = self.end();
         assert!(ended.seconds < 5.0, "it took its time to end: {ended:?}");
         ended
+    }
+}
+
+impl Running {
+    /// Ctrl-C again and again, and what it does.
+    pub(crate) fn interrupt_until_it_ends(mut self) -> Ended {
+        let clock = Clock::new();
+        while self.child.try_wait().unwrap().is_none() {
+            assert!(clock.now().since(Instant::ORIGIN) < self.patience, "it goes on: {:?}", self.seen);
+            self.signal(Signal::SIGINT);
+            thread::yield_now();
+        }
+        Ended { seconds: clock.now().as_secs_f64(), ..self.end() }
     }
 }
 

@@ -10,6 +10,8 @@ use std::process::ExitCode;
 use swarmcast::Error;
 use swarmcast::name::display_name;
 
+use super::ticket::TicketError;
+
 /// How the program ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Code {
@@ -23,10 +25,12 @@ pub(crate) enum Code {
     TargetExists = 7,
     DiskFull = 8,
     Interrupted = 130,
+    /// As a shell tells of a program that SIGPIPE has ended.
+    ReaderGone = 141,
 }
 
 /// Every exit code, and what it says.
-const TABLE: [(Code, &str); 10] = [
+const TABLE: [(Code, &str); 11] = [
     (Code::Ok, "all went well (Ctrl-C is how what serves others ends)"),
     (Code::Other, "another failure"),
     (Code::Usage, "wrong arguments, or a ticket that can't be read"),
@@ -37,6 +41,7 @@ const TABLE: [(Code, &str); 10] = [
     (Code::TargetExists, "the target exists already; it was left as it is"),
     (Code::DiskFull, "there is no room where the file is written"),
     (Code::Interrupted, "interrupted before the end (get goes on from there next time)"),
+    (Code::ReaderGone, "who was reading the output has gone"),
 ];
 
 /// The exit codes as `--help` shows them.
@@ -98,6 +103,16 @@ impl Failure {
         Failure::new(Code::Other, format!("{addr}: {what_to_do}"))
     }
 
+    /// Stdout can't be written to.
+    pub(super) fn stdout(source: &io::Error) -> Failure {
+        match source.kind() {
+            io::ErrorKind::BrokenPipe => {
+                Failure::new(Code::ReaderGone, "who was reading the output has gone")
+            }
+            _ => Failure::file(Path::new("stdout"), source),
+        }
+    }
+
     /// `path` can't be read or written.
     pub(super) fn file(path: &Path, source: &io::Error) -> Failure {
         let shown = show_path(path);
@@ -147,6 +162,12 @@ impl From<Error> for Failure {
     }
 }
 
+impl From<TicketError> for Failure {
+    fn from(error: TicketError) -> Failure {
+        Failure::usage(error.to_string())
+    }
+}
+
 impl From<Code> for ExitCode {
     fn from(code: Code) -> ExitCode {
         ExitCode::from(code as u8)
@@ -186,7 +207,7 @@ mod tests {
     #[test]
     fn the_table_has_each_code_once_and_in_order() {
         let codes: Vec<u8> = TABLE.iter().map(|(code, _)| *code as u8).collect();
-        assert_eq!(codes, [0, 1, 2, 3, 4, 5, 6, 7, 8, 130]);
+        assert_eq!(codes, [0, 1, 2, 3, 4, 5, 6, 7, 8, 130, 141]);
         assert!(table().lines().all(|line| line.len() <= 80), "{}", table());
     }
 

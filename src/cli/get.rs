@@ -7,18 +7,20 @@ use std::{io, thread};
 
 use swarmcast::Error;
 use swarmcast::name::FileName;
-use swarmcast::pclient::storage::FileStorage;
+use swarmcast::pclient::account::Account;
 use swarmcast::pclient::swarm::Progress;
 use swarmcast::time::{Clock, Duration, Instant};
 use swarmcast::units::ByteSize;
 
 use super::address::Address;
-use super::failure::{Code, Failure, show_path};
+use super::failure::{Code, Failure};
 use super::peer::{Limits, Peer};
 use super::progress::{Display, Snapshot, in_retrospect, mean_rate, measured, percent};
 use super::screen::Screen;
+use super::seeding::Seeding;
+use super::target::Target;
 use super::ticket::Ticket;
-use super::{interrupt, share};
+use super::{interrupt, json, share};
 
 /// How often the bar is brought up to date.
 const REFRESH: Duration = Duration::from_millis(200);
@@ -31,10 +33,11 @@ pub(super) struct Args {
     /// What `swarmcast share` printed: swarmcast1:…
     ticket: String,
 
-    /// Write to this file, which must not exist yet, or into this directory
+    /// Write to this file, which must not exist yet, into this directory, or to stdout (-)
     ///
     /// Without it, the file goes to the current directory under the name in the ticket. Leading dots of that name become
-    /// `_`, so that nothing is hidden.
+    /// `_`, so that nothing is hidden. What goes to stdout is held in a temporary file first (set TMPDIR to say where), as it
+    /// comes in any order, and not kept for another attempt.
     #[arg(short, long, value_name = "PATH")]
     output: Option<PathBuf>,
 
@@ -42,9 +45,12 @@ pub(super) struct Args {
     #[arg(long, value_name = "ADDR")]
     bind: Option<Address>,
 
-    /// Once it is here, go on serving it to others until Ctrl-C
+    #[command(flatten)]
+    seeding: Seeding,
+
+    /// Tell programs what happens: one JSON object a line
     #[arg(long)]
-    seed: bool,
+    pub(super) json: bool,
 
     #[command(flatten)]
     limits: Limits,
@@ -58,21 +64,53 @@ enum Event {
 
 /// Runs the subcommand.
 pub(super) fn run(args: &Args, screen: &Screen) -> Result<(), Failure> {
-    let ticket: Ticket = args.ticket.parse().map_err(|error| Failure::usage(format!("{error}")))?;
-    let target = target(args.output.as_deref(), &ticket, screen)?;
+    let ticket: Ticket = args.ticket.parse()?;
+    let target = find_target(args, &ticket, screen)?;
     let (sender, events) = mpsc::channel();
     interrupt::watch(sender.clone(), Event::Interrupted)?;
     let peer = Peer::open(args.bind.as_ref(), &ticket.trackers, args.limits)?;
     let fetched = fetch(screen, &peer, &ticket, &target, sender, &events);
-    if fetched.is_ok() && args.seed {
-        screen.hint("serving it to others; Ctrl-C ends that");
-        share::seed(screen, &peer, ticket.fid, &target, || match events.recv_timeout(REFRESH) {
-            Err(mpsc::RecvTimeoutError::Timeout) => None,
-            _ => Some(Ok(())),
-        })?;
+    if fetched.is_ok() && args.seeding.is_wanted() {
+        seed(args, screen, &peer, &ticket, &target, &events)?;
     }
     peer.close();
     fetched
+}
+
+/// Serves to others what is here, as long as was asked for.
+fn seed(
+    args: &Args,
+    screen: &Screen,
+    peer: &Peer,
+    ticket: &Ticket,
+    target: &Target,
+    events: &mpsc::Receiver<Event>,
+) -> Result<(), Failure> {
+    screen.hint("serving it to others; Ctrl-C ends that");
+    let (clock, fid) = (Clock::new(), ticket.fid);
+    share::seed(screen, peer, fid, target.path(), || {
+        let progress = peer.client.progress(fid).unwrap_or_default();
+        let size = progress.size.unwrap_or(ticket.size);
+        if args.seeding.is_over(clock.now().since(Instant::ORIGIN), progress.served, size) {
+            return Some(Ok(()));
+        }
+        match events.recv_timeout(REFRESH) {
+            Err(mpsc::RecvTimeoutError::Timeout) => None,
+            _ => Some(Ok(())),
+        }
+    })
+}
+
+/// Where the content shall go.
+fn find_target(args: &Args, ticket: &Ticket, screen: &Screen) -> Result<Target, Failure> {
+    let output = args.output.as_deref();
+    if output != Some(Path::new("-")) {
+        return target(output, ticket, screen).map(Target::File);
+    }
+    if args.json {
+        return Err(Failure::usage("--json: with -o - the file goes to stdout: leave out one of them"));
+    }
+    Ok(Target::Stdout)
 }
 
 /// Where the file shall be: nothing is there yet, and its directory is.
@@ -114,19 +152,19 @@ fn fetch(
     screen: &Screen,
     peer: &Peer,
     ticket: &Ticket,
-    target: &Path,
+    target: &Target,
     sender: mpsc::Sender<Event>,
     events: &mpsc::Receiver<Event>,
 ) -> Result<(), Failure> {
-    let (client, fid, path) = (Arc::clone(&peer.client), ticket.fid, target.to_owned());
+    let (client, fid, destination) = (Arc::clone(&peer.client), ticket.fid, target.clone());
+    screen.event(|| json::Event::begun(ticket, target.path()));
     screen.hint(format_args!(
-        "getting {} ({}), tracker at {}",
-        show_path(target),
+        "getting {target} ({}), tracker at {}",
         ByteSize(ticket.size),
         ticket.trackers()
     ));
     let clock = Clock::new();
-    thread::spawn(move || sender.send(Event::Done(client.download_to(fid, path))));
+    thread::spawn(move || sender.send(Event::Done(destination.download(&client, fid))));
     let mut display = Display::new(screen, clock.now());
     let mut progress = Progress::default();
     let result = loop {
@@ -144,28 +182,41 @@ fn fetch(
                 match events.recv_timeout(REFRESH) {
                     Ok(Event::Done(Ok(()))) => break Ok(()),
                     // Or while it was given its name.
-                    _ if progress.size == Some(progress.verified) && target.is_file() => break Ok(()),
-                    _ => return Err(interrupted(progress, ticket, target)),
+                    _ if progress.size == Some(progress.verified) && target.is_written() => break Ok(()),
+                    _ => return Err(interrupted(progress, ticket, target, screen)),
                 }
             }
         }
     };
     display.clear();
-    result.map_err(|error| failed(error, progress, ticket, target))?;
+    result.map_err(|error| failed(error, progress, ticket, target, screen))?;
     let time = clock.now().since(Instant::ORIGIN);
     let progress = look(peer, ticket, progress, screen);
-    let size = target.metadata().map_or(ticket.size, |metadata| metadata.len());
-    screen.result(format_args!(
-        "{}: {} in {}, {}/s",
-        show_path(target),
-        ByteSize(size),
-        measured(time),
-        ByteSize(mean_rate(size.saturating_sub(progress.found), time))
-    ));
-    for line in peer.client.account(ticket.fid).iter().flat_map(in_retrospect) {
+    tell_end(screen, ticket, target, progress, time, peer.client.account(ticket.fid));
+    Ok(())
+}
+
+/// Tells what came of it.
+fn tell_end(
+    screen: &Screen,
+    ticket: &Ticket,
+    target: &Target,
+    progress: Progress,
+    time: Duration,
+    account: Option<Account>,
+) {
+    let size = progress.size.unwrap_or(ticket.size);
+    screen.event(|| json::Event::done(target.path(), size, progress.found, time, account));
+    let rate = ByteSize(mean_rate(size.saturating_sub(progress.found), time));
+    let line = format!("{target}: {} in {}, {rate}/s", ByteSize(size), measured(time));
+    match target {
+        Target::File(_) => screen.result(line),
+        // There the file is.
+        Target::Stdout => screen.hint(line),
+    }
+    for line in account.iter().flat_map(in_retrospect) {
         screen.hint(line);
     }
-    Ok(())
 }
 
 /// How far it is by now, after `before`; a hint tells once what an earlier attempt had left.
@@ -174,16 +225,17 @@ fn look(peer: &Peer, ticket: &Ticket, before: Progress, screen: &Screen) -> Prog
     let Some(progress) = peer.client.progress(ticket.fid) else { return before };
     let is_known = |progress: Progress| progress.found > 0 && !progress.is_looking_back;
     if is_known(progress) && !is_known(before) {
+        screen.event(|| json::Event::Found { bytes: progress.found });
         screen.hint(format_args!("{} was here already", share_of(progress.found, progress, ticket)));
     }
     progress
 }
 
-/// What the next attempt finds, in words; `None` if that is nothing.
-fn kept(progress: Progress, ticket: &Ticket, target: &Path) -> Option<String> {
+/// What the next attempt finds, in words, and told to programs; `None` if that is nothing.
+fn tell_kept(progress: Progress, ticket: &Ticket, target: &Target, screen: &Screen) -> Option<String> {
     // What ends at once has made no progress that was seen; and what is still verified may be more than is known.
     let is_some_kept = match progress.size {
-        None => FileStorage::has_leftovers_of(target, ticket.fid),
+        None => target.has_leftovers(ticket.fid),
         Some(_) => progress.is_kept && progress.is_looking_back,
     };
     let what = match progress.verified {
@@ -191,19 +243,22 @@ fn kept(progress: Progress, ticket: &Ticket, target: &Path) -> Option<String> {
         verified if verified > 0 && progress.is_kept => share_of(verified, progress, ticket),
         _ => return None,
     };
+    screen.event(|| json::Event::Kept { done_bytes: progress.verified });
     Some(format!("{what} is kept, the same command goes on"))
 }
 
-fn interrupted(progress: Progress, ticket: &Ticket, target: &Path) -> Failure {
-    let shown = show_path(target);
-    let outcome = kept(progress, ticket, target)
-        .map_or_else(|| format!("{shown} was not written"), |kept| format!("{shown}: {kept}"));
+fn interrupted(progress: Progress, ticket: &Ticket, target: &Target, screen: &Screen) -> Failure {
+    let outcome = match (tell_kept(progress, ticket, target, screen), target) {
+        (Some(kept), _) => format!("{target}: {kept}"),
+        (None, Target::File(_)) => format!("{target} was not written"),
+        (None, Target::Stdout) => "stdout has got part of it at most".to_owned(),
+    };
     Failure::interrupted(format!("interrupted: {outcome}"))
 }
 
-fn failed(error: Error, progress: Progress, ticket: &Ticket, target: &Path) -> Failure {
+fn failed(error: Error, progress: Progress, ticket: &Ticket, target: &Target, screen: &Screen) -> Failure {
     let mut failure = explain(error, ticket, target);
-    if let Some(kept) = kept(progress, ticket, target) {
+    if let Some(kept) = tell_kept(progress, ticket, target, screen) {
         failure.message = format!("{}; {kept}", failure.message);
     }
     failure
@@ -226,17 +281,21 @@ fn snapshot(peer: &Peer, ticket: &Ticket, progress: Progress) -> Snapshot {
 }
 
 /// What went wrong, in words of one who has a ticket.
-fn explain(error: Error, ticket: &Ticket, target: &Path) -> Failure {
+fn explain(error: Error, ticket: &Ticket, target: &Target) -> Failure {
     match error {
         Error::UnknownFile(fid) => Failure::new(
             Code::UnknownFile,
             format!(
-                "nobody shares {} ({fid}) any more, says the tracker at {}: ask for it to be shared again",
-                show_path(target),
+                "nobody shares {target} ({fid}) any more, says the tracker at {}: ask for it to be shared again",
                 ticket.trackers()
             ),
         ),
-        Error::Storage { source, .. } => Failure::file(target, &source),
+        Error::Storage { source, .. } => Failure::file(&target.place(), &source),
+        Error::File { source, .. }
+            if matches!(target, Target::Stdout) && source.kind() == io::ErrorKind::BrokenPipe =>
+        {
+            Failure::stdout(&source)
+        }
         error => error.into(),
     }
 }

@@ -9,6 +9,7 @@ use swarmcast::pclient::account::{Account, AtBest, Cause, Spent};
 use swarmcast::time::{Duration, Instant};
 use swarmcast::units::{ByteSize, Rate};
 
+use super::json::{Event, Pace};
 use super::screen::Screen;
 
 /// The rate that is shown is that of the last seconds.
@@ -75,6 +76,7 @@ impl Meter {
 pub(super) struct Display<'a> {
     screen: &'a Screen,
     meter: Meter,
+    pace: Pace,
     bar: Option<ProgressBar>,
     /// When the last line was written, and at how many percent.
     last_line: (Instant, u64),
@@ -88,12 +90,16 @@ impl<'a> Display<'a> {
                 .expect("the template is well formed");
             screen.add(ProgressBar::new(1).with_style(style.progress_chars("=> ")))
         });
-        Display { screen, meter: Meter::default(), bar, last_line: (now, 0) }
+        Display { screen, meter: Meter::default(), pace: Pace::default(), bar, last_line: (now, 0) }
     }
 
     /// Shows how things are.
     pub(super) fn show(&mut self, now: Instant, snapshot: Snapshot) {
         self.meter.note(now, snapshot.done.saturating_sub(snapshot.found));
+        if self.pace.is_due(now) {
+            let left = self.meter.time_for(snapshot.total.saturating_sub(snapshot.done));
+            self.screen.event(|| Event::progress(snapshot, self.meter.rate(), left));
+        }
         if let Some(bar) = &self.bar {
             bar.set_length(snapshot.total.max(1));
             bar.set_position(snapshot.done);
@@ -281,7 +287,7 @@ mod tests {
 
     #[test]
     fn a_line_comes_with_a_step_but_not_too_often() {
-        let screen = Screen::new(true);
+        let screen = Screen::new(true, false);
         let mut display = Display::new(&screen, at(0.0));
         assert!(!display.is_line_due(at(0.5), 50));
         assert!(!display.is_line_due(at(1.0), 9));
@@ -295,7 +301,7 @@ mod tests {
 
     #[test]
     fn a_bar_and_its_text_fit_80_columns() {
-        let screen = Screen::new(true);
+        let screen = Screen::new(true, false);
         let mut display = Display::new(&screen, at(0.0));
         let snapshot = |done| Snapshot { done, found: 0, total: 999_900_000_000, peers: 20, account: None };
         display.meter.note(at(0.0), 0);
@@ -319,7 +325,7 @@ mod tests {
 
     #[test]
     fn the_outlook_fits_below_a_bar_and_is_never_better_than_the_best() {
-        let screen = Screen::new(true);
+        let screen = Screen::new(true, false);
         let mut display = Display::new(&screen, at(0.0));
         let best = |seconds, is_measured| {
             Some(AtBest { time: Duration::from_secs(seconds), by: Cause::OwnDownlink, is_measured })

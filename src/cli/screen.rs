@@ -1,6 +1,6 @@
 //! The terminal, shared by results, hints, logs and a bar: each writes without tearing the others.
 //!
-//! What is said is decided elsewhere. Results go to stdout, everything else to stderr. A reader that has gone away
+//! What is said is decided elsewhere. Results go to stdout, or events where a program reads (`--json`), everything else to stderr. A reader that has gone away
 //! (`swarmcast share FILE | head -1`) ends nothing: who shares goes on sharing.
 
 use std::fmt::Display;
@@ -8,23 +8,49 @@ use std::io::{self, IsTerminal as _, Write};
 
 use indicatif::{MultiProgress, ProgressBar};
 
+use super::failure::Failure;
+use super::json::Event;
+
 /// Where the program speaks.
 #[derive(Clone, Debug)]
 pub(super) struct Screen {
     /// Knows all bars, so that they can step aside while something else is written.
     bars: MultiProgress,
     quiet: bool,
+    json: bool,
     is_terminal: bool,
 }
 
 impl Screen {
-    /// A screen; with `quiet`, one that shows neither hints nor progress.
-    pub(super) fn new(quiet: bool) -> Screen {
-        Screen { bars: MultiProgress::new(), quiet, is_terminal: io::stderr().is_terminal() }
+    /// A screen; with `quiet`, one that shows neither hints nor progress; with `json`, one that tells events instead of results.
+    pub(super) fn new(quiet: bool, json: bool) -> Screen {
+        Screen { bars: MultiProgress::new(), quiet, json, is_terminal: io::stderr().is_terminal() }
     }
 
-    /// A line of the result.
+    /// A line of the result, for people.
     pub(super) fn result(&self, line: impl Display) {
+        if !self.json {
+            self.line(line);
+        }
+    }
+
+    /// A line for programs, if one reads.
+    pub(super) fn event(&self, event: impl FnOnce() -> Event) {
+        if self.json {
+            self.line(event().line());
+        }
+    }
+
+    /// All that a subcommand is for.
+    ///
+    /// # Errors
+    /// If it can't be written: then it was in vain.
+    pub(super) fn output(&self, bytes: &[u8]) -> Result<(), Failure> {
+        let mut stdout = io::stdout().lock();
+        stdout.write_all(bytes).and_then(|()| stdout.flush()).map_err(|error| Failure::stdout(&error))
+    }
+
+    fn line(&self, line: impl Display) {
         self.bars.suspend(|| {
             let mut stdout = io::stdout().lock();
             // Nobody listens any more: no reason to stop.

@@ -5,9 +5,11 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, mpsc};
 use std::{fs, io, thread};
 
+use clap::builder::{ArgPredicate, Resettable};
 use indicatif::{ProgressBar, ProgressStyle};
 use swarmcast::name::FileName;
-use swarmcast::time::{Clock, Duration};
+use swarmcast::pclient::swarm::Progress;
+use swarmcast::time::{Clock, Duration, Instant};
 use swarmcast::units::ByteSize;
 use swarmcast::{Error, Fid, Tracker};
 
@@ -17,7 +19,7 @@ use super::peer::{Limits, Peer, local_ip, resolve};
 use super::progress::{Meter, measured, peers};
 use super::screen::Screen;
 use super::ticket::{MAX_TRACKERS, Ticket};
-use super::{TRACKER_PORT, interrupt, tracker};
+use super::{TRACKER_PORT, interrupt, json, tracker};
 
 /// How often the line about the swarm is brought up to date.
 const REFRESH: Duration = Duration::from_millis(500);
@@ -38,15 +40,29 @@ pub(super) struct Args {
     /// Use the tracker at this address instead of starting one here
     ///
     /// May be given up to three times: all stand in the ticket, and one that runs is enough.
-    #[arg(long, value_name = "ADDR")]
+    #[arg(
+        long,
+        value_name = "ADDR",
+        value_delimiter = ',',
+        default_value_if("advertise", ArgPredicate::IsPresent, Resettable::Reset)
+    )]
     tracker: Vec<Address>,
 
     /// How others reach the tracker that is started here
     ///
     /// Needed with `--bind 0.0.0.0`, which is no address that others can call; this machine has to reach itself there, too.
     /// With a port, that is the one which the tracker takes.
-    #[arg(long, value_name = "HOST[:PORT]", conflicts_with = "tracker")]
+    #[arg(
+        long,
+        value_name = "HOST[:PORT]",
+        conflicts_with = "tracker",
+        default_value_if("tracker", ArgPredicate::IsPresent, Resettable::Reset)
+    )]
     advertise: Option<Address>,
+
+    /// Tell programs what happens: one JSON object a line
+    #[arg(long)]
+    pub(super) json: bool,
 
     #[command(flatten)]
     limits: Limits,
@@ -188,6 +204,7 @@ fn announce(screen: &Screen, path: &Path, ticket: &Ticket, trackers: &[SocketAdd
     let size = ByteSize(ticket.size);
     screen.hint(format_args!("sharing {} ({size}), tracker at {}", show_path(path), ticket.trackers()));
     screen.hint("ticket:");
+    screen.event(|| json::Event::ticket(ticket));
     screen.result(ticket);
     screen.hint(format_args!("to get it:\n  swarmcast get {ticket}"));
     if trackers.iter().all(|tracker| tracker.ip().is_loopback()) {
@@ -215,19 +232,27 @@ pub(super) fn seed(
     mut poll: impl FnMut() -> Option<Result<(), Failure>>,
 ) -> Result<(), Failure> {
     let (clock, mut meter) = (Clock::new(), Meter::default());
+    let (mut pace, mut told) = (json::Pace::default(), None);
     let spinner = spinner(screen);
     let sent_before = peer.proxy.stats().bytes_sent;
     let sent = || peer.proxy.stats().bytes_sent - sent_before;
+    let mut progress = Progress::default();
     let ended = loop {
-        meter.note(clock.now(), sent());
-        let count = peer.client.progress(fid).map_or(0, |progress| progress.peers);
+        let now = clock.now();
+        meter.note(now, sent());
+        progress = peer.client.progress(fid).unwrap_or(progress);
         spinner.set_message(format!(
             "{}, {} sent, {}/s",
-            peers(count),
+            peers(progress.peers),
             ByteSize(sent()),
             ByteSize(meter.rate())
         ));
         spinner.tick();
+        let news = json::Event::serving(progress, sent(), meter.rate());
+        if told.as_ref() != Some(&news) && pace.is_due(now) {
+            screen.event(|| news.clone());
+            told = Some(news);
+        }
         if let Some(error) = peer.client.failure(fid) {
             break Err(gone(error, path));
         }
@@ -236,9 +261,11 @@ pub(super) fn seed(
         }
     };
     spinner.finish_and_clear();
+    progress = peer.client.progress(fid).unwrap_or(progress);
     peer.close();
-    let time = measured(clock.now().since(swarmcast::time::Instant::ORIGIN));
-    screen.hint(format_args!("sharing ended: {} sent in {time}", ByteSize(sent())));
+    let time = clock.now().since(Instant::ORIGIN);
+    screen.event(|| json::Event::ended(progress, sent(), time));
+    screen.hint(format_args!("sharing ended: {} sent in {}", ByteSize(sent()), measured(time)));
     ended
 }
 

@@ -26,7 +26,7 @@ use super::address::{Host, HostPort};
 
 /// What every ticket begins with, before the version.
 const MAGIC: &str = "swarmcast";
-/// The version that is written and read here.
+/// The version that is written and read here, as it is written.
 const VERSION: &str = "1";
 /// The longest ticket, in characters: it fits into a text message and three lines of a terminal.
 pub(super) const MAX_LEN: usize = 200;
@@ -84,6 +84,9 @@ impl From<Malformed> for TicketError {
 }
 
 impl Ticket {
+    /// The version that is written and read here.
+    pub(super) const VERSION: u32 = 1;
+
     /// Its trackers, as people read them.
     pub(super) fn trackers(&self) -> String {
         let shown: Vec<String> = self.trackers.iter().map(HostPort::to_string).collect();

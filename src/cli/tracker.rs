@@ -10,7 +10,7 @@ use super::address::Address;
 use super::failure::{Code, Failure};
 use super::peer::{Limits, resolve};
 use super::screen::Screen;
-use super::{TRACKER_PORT, interrupt};
+use super::{TRACKER_PORT, interrupt, json};
 
 /// Run a tracker, which tells who has a file, until Ctrl-C
 #[derive(Debug, clap::Args)]
@@ -18,6 +18,10 @@ pub(super) struct Args {
     /// Where to listen: HOST:PORT, or one of the two
     #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:10086")]
     bind: Address,
+
+    /// Tell programs what happens: one JSON object a line
+    #[arg(long)]
+    pub(super) json: bool,
 
     #[command(flatten)]
     limits: Limits,
@@ -40,6 +44,7 @@ pub(super) fn run(args: &Args, screen: &Screen) -> Result<(), Failure> {
     serve(&tracker, move || {
         let _ = sender.send(Event::Ended);
     });
+    screen.event(|| json::Event::Tracker { address: tracker.local_addr().to_string() });
     screen.result(format_args!("tracker at {}", tracker.local_addr()));
     match events.recv() {
         Ok(Event::Interrupted) => {

@@ -255,6 +255,19 @@ impl PClient {
         self.copy_to(fid, &path)
     }
 
+    /// Fetches a file into a storage of the caller's own, which `make` gives once the size, B, is proved. What is written there
+    /// is verified. If the file is here already, `make` isn't called.
+    ///
+    /// # Errors
+    /// As [`PClient::download`], and that of `make`.
+    pub fn download_with(
+        &self,
+        fid: Fid,
+        make: impl FnOnce(u64) -> Result<Box<dyn Storage>> + Send + 'static,
+    ) -> Result<()> {
+        self.fetch(fid, Box::new(make))
+    }
+
     fn copy_to(&self, fid: Fid, path: &Path) -> Result<()> {
         let (content, size) = self.stored(fid)?;
         let as_file = |source| Error::file(path, source);

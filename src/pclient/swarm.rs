@@ -80,6 +80,8 @@ pub struct Progress {
     pub is_looking_back: bool,
     /// Whether what is verified outlasts this process, for the next attempt.
     pub is_kept: bool,
+    /// Content that was given to others, B, each time counted; what is on its way included.
+    pub served: u64,
 }
 
 struct Content {
@@ -133,6 +135,8 @@ pub struct Swarm {
     rounds: Rounds,
     /// Whether it passes on what it has.
     gives: bool,
+    /// Content that was given to others, B.
+    served: u64,
     tick: Option<Instant>,
     haves: HaveSchedule,
     last_progress: Instant,
@@ -197,6 +201,7 @@ impl Swarm {
             sending: RateMeter::new(now),
             rounds: Rounds::new(),
             gives: true,
+            served: 0,
             tick: None,
             haves: HaveSchedule::new(now),
             last_progress: now,
@@ -273,6 +278,7 @@ impl Swarm {
             found: self.look_back.found(),
             is_looking_back: self.download.as_ref().is_some_and(|download| download.blocks.is_looking_back()),
             is_kept,
+            served: self.served,
         }
     }
 

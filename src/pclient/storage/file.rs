@@ -38,6 +38,8 @@ enum Access {
     ReadOnly,
     /// Being written; not yet at `target`.
     Unfinished { place: Place, target: PathBuf },
+    /// Being written, and never to have a name.
+    Unnamed,
     /// Written, and under its own name.
     Finished,
     /// Given up before that, and removed.
@@ -126,6 +128,16 @@ impl FileStorage {
         }
     }
 
+    /// Makes a file of at most `size` B among the system's temporary files that never has a name: it is gone with the process,
+    /// however that ends.
+    ///
+    /// # Errors
+    /// As the system reports them.
+    pub fn unnamed(size: u64) -> io::Result<FileStorage> {
+        let file = tempfile::tempfile()?;
+        Ok(FileStorage { file, size, access: Mutex::new(Access::Unnamed) })
+    }
+
     /// Whether there is an unfinished file of `fid` that is to become `target`, whoever is at it.
     pub fn has_leftovers_of(target: &Path, fid: Fid) -> bool {
         Partial::path_of(target, fid).symlink_metadata().is_ok()
@@ -157,7 +169,7 @@ impl FileStorage {
     fn check_not_abandoned(&self) -> io::Result<()> {
         match *self.access.lock() {
             Access::Abandoned => Err(io::ErrorKind::PermissionDenied.into()),
-            Access::ReadOnly | Access::Unfinished { .. } | Access::Finished => Ok(()),
+            Access::ReadOnly | Access::Unfinished { .. } | Access::Unnamed | Access::Finished => Ok(()),
         }
     }
 }
@@ -187,7 +199,7 @@ impl Storage for FileStorage {
     }
 
     fn write_at(&self, offset: u64, data: &[u8]) -> io::Result<()> {
-        if !matches!(*self.access.lock(), Access::Unfinished { .. }) {
+        if !matches!(*self.access.lock(), Access::Unfinished { .. } | Access::Unnamed) {
             return Err(io::ErrorKind::PermissionDenied.into());
         }
         check_within(self.size, offset, data.len())?;
@@ -254,7 +266,7 @@ impl Drop for FileStorage {
         match &*self.access.lock() {
             Access::Unfinished { place: Place::Partial(partial), .. } => partial.close(&self.file),
             Access::Unfinished { place, .. } => place.remove(),
-            Access::ReadOnly | Access::Finished | Access::Abandoned => {}
+            Access::ReadOnly | Access::Unnamed | Access::Finished | Access::Abandoned => {}
         }
     }
 }

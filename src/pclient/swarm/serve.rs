@@ -224,6 +224,7 @@ impl Swarm {
                     if let Some(peer) = self.peers.get_mut(&serve.to) {
                         peer.dealings.on_given(now, len as u64);
                     }
+                    self.served += len as u64;
                     return Some((serve.to, buf));
                 }
             }

@@ -211,3 +211,16 @@ fn what_was_just_written_is_read_without_waiting() {
     assert_eq!(&buf, b"world");
     assert_eq!(kind(storage.try_read_at(7, &mut buf)), io::ErrorKind::UnexpectedEof);
 }
+
+#[test]
+fn a_file_without_a_name_is_written_and_read_like_others() {
+    let storage = FileStorage::unnamed(10).unwrap();
+    storage.write_at(5, b"world").unwrap();
+    storage.write_at(0, b"hello").unwrap();
+    assert_eq!(storage.write_at(8, b"abc").unwrap_err().kind(), io::ErrorKind::InvalidInput);
+    storage.finish().unwrap();
+    let mut buf = [0; 10];
+    storage.read_at(0, &mut buf).unwrap();
+    assert_eq!(&buf, b"helloworld");
+    assert!(storage.resumable().is_none(), "no other attempt can find it");
+}
