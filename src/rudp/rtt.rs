@@ -70,6 +70,11 @@ impl RttEstimator {
         (self.smoothed().max(self.latest) * 9 / 8).max(GRANULARITY)
     }
 
+    /// The path has become longer: the smallest of all round trips begins anew.
+    pub fn forget_min(&mut self) {
+        self.min = self.latest;
+    }
+
     /// The probe time-out before any back-off (RFC 9002 §6.2.1).
     pub fn pto(&self, max_ack_delay: Duration) -> Duration {
         (self.smoothed() + (self.variation * 4).max(GRANULARITY) + max_ack_delay).min(MAX_PTO)

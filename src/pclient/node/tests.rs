@@ -1,6 +1,7 @@
 //! Calls that overtake each other, on a node whose tracker never answers.
 
 use super::*;
+use crate::pclient::pieces::Lengths;
 use crate::pclient::storage::MemoryStorage;
 use crate::rudp::Handle;
 use crate::tracker;
@@ -73,7 +74,12 @@ fn who_leaves_begins_nothing_any_more() {
     assert!(node.progress(fid).is_none());
 }
 
-/// A peer at the other end of a connection, who has all of the file `a`.
+/// A file that is one piece, of the full length.
+fn piece() -> Vec<u8> {
+    vec![1; Lengths::choose(1).unwrap().full_piece_len() as usize]
+}
+
+/// A peer at the other end of a connection, who has all of [`piece`].
 struct Source(Handle, SocketAddr);
 
 impl Source {
@@ -84,24 +90,25 @@ impl Source {
 
     /// Takes part, and gives the manifest, so that it is asked for the only piece.
     fn opens(&self, node: &mut Node, fid: Fid) {
-        let manifest = Manifest::of(b"a");
+        let manifest = Manifest::of(&piece());
+        let size = manifest.lengths().size();
         let (outline, proof) = (manifest.outline(), manifest.outline().size_proof().to_bytes());
         self.says(node, &Message::Open { channel: 7, fid, has_manifest: true, is_complete: true });
-        self.says(node, &Message::Outline { channel: 7, size: 1, proof: &proof, joints: outline.joints() });
+        self.says(node, &Message::Outline { channel: 7, size, proof: &proof, joints: outline.joints() });
         self.says(node, &Message::Hashes { channel: 7, part: 1, hashes: manifest.hashes() });
         let asked = node.swarm(fid).unwrap().peers()[&self.0].source.requests().len();
         assert_eq!(asked, 1);
     }
 
     fn gives(&self, node: &mut Node) {
-        self.says(node, &Message::Block { channel: 7, id: 0, piece: 0, block: 0, data: b"a" });
+        self.says(node, &Message::Block { channel: 7, id: 0, piece: 0, block: 0, data: &piece() });
     }
 }
 
 #[test]
 fn what_was_asked_for_before_a_cancel_may_still_come_but_no_more_than_that() {
     let mut node = Node::new(Config::default(), TRACKER.parse().unwrap(), Rng::from_seed(1));
-    let (fid, source) = (Fid::of(b"a"), Source(Handle::for_test(1), "10.0.0.1:1".parse().unwrap()));
+    let (fid, source) = (Fid::of(&piece()), Source(Handle::for_test(1), "10.0.0.1:1".parse().unwrap()));
     node.on_connected(Instant::ORIGIN, source.0, source.1, true);
     fetch(&mut node, fid);
     source.opens(&mut node, fid);

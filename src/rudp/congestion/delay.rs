@@ -3,6 +3,11 @@
 //! One-way delays carry an unknown offset between two clocks; the smallest one seen stands for the empty path, and
 //! what exceeds it is queue (RFC 6817 §2). The first sample of a connection comes from a small handshake packet, never
 //! from data behind a queue of its own making.
+//!
+//! A path may become longer while it is used. That looks like a queue that never goes, and whose it would be can't be seen.
+//! It is taken for the path ([`DelayFilter::reconsider`]) only where for ten seconds it was longer than all that this end
+//! had under way, and nobody else was known to send to the same receiver. Another program's standing queue is then taken
+//! for the path too, as over RFC 6817's base history.
 
 use crate::rudp::clock::{self, Ticks};
 use crate::time::{Duration, Instant};
@@ -13,6 +18,12 @@ const FRESH: Duration = Duration::from_secs(1);
 /// Two samples this close together see the same queue, and what differs is jitter.
 const CLOSE: Duration = Duration::from_millis(50);
 
+/// What looks like a queue for so long, though there is nothing that could be in it, is the path. So long is BBR's window
+/// for the smallest round trip.
+const REBASE_AFTER: Duration = Duration::from_secs(10);
+/// And in so many samples.
+const REBASE_SAMPLES: u32 = 8;
+
 /// A filter over the samples of one direction.
 #[derive(Clone, Debug, Default)]
 pub struct DelayFilter {
@@ -21,6 +32,16 @@ pub struct DelayFilter {
     /// The two newest queueing delays and when they were taken: the smaller one counts (RFC 6817's CURRENT_FILTER),
     /// so that a single late packet is not a queue.
     newest: [Option<(Instant, Duration)>; 2],
+    unexplained: Option<Unexplained>,
+}
+
+/// A time in which nobody else is known whose queue it may be.
+#[derive(Clone, Copy, Debug)]
+struct Unexplained {
+    since: Instant,
+    samples: u32,
+    /// The smallest queue in it, beyond what this end had under way.
+    least: Duration,
 }
 
 impl DelayFilter {
@@ -37,6 +58,27 @@ impl DelayFilter {
         }
         let queue = clock::span(above.max(0) as Ticks);
         self.newest = [Some((now, queue)), self.newest[0]];
+    }
+
+    /// Says how long a queue of this end's own the newest sample may have seen at most; `None` where it may have seen others'.
+    /// True if the path has become longer: what was more than that is in the base from now on.
+    pub fn reconsider(&mut self, now: Instant, own: Option<Duration>) -> bool {
+        let (Some((_, queue)), Some(own)) = (self.newest[0], own) else {
+            self.unexplained = None;
+            return false;
+        };
+        let queue = queue.saturating_sub(own);
+        let begin = Unexplained { since: now, samples: 0, least: queue };
+        let unexplained = self.unexplained.get_or_insert(begin);
+        unexplained.samples += 1;
+        unexplained.least = unexplained.least.min(queue);
+        let Unexplained { since, samples, least } = *unexplained;
+        if now.since(since) < REBASE_AFTER || samples < REBASE_SAMPLES {
+            return false;
+        }
+        self.base = self.base.map(|base| base.wrapping_add(clock::ticks(least)));
+        (self.newest, self.unexplained) = ([None; 2], None);
+        least > Duration::ZERO
     }
 
     /// The present queueing delay, unless nothing was heard of late.
@@ -75,6 +117,29 @@ mod tests {
             assert_eq!(filter.queue(at(6)), Some(Duration::from_millis(5)));
             assert_eq!(filter.queue(at(3_000)), None);
         }
+    }
+
+    /// The queue after ten seconds of `delays` in turn, µs, `own` of which may be this end's.
+    fn after_ten_seconds(delays: [u64; 2], own: Option<Duration>) -> Option<Duration> {
+        let mut filter = DelayFilter::default();
+        filter.sample(at(0), 0, micros(20_000), Duration::ZERO);
+        for n in 0..=20 {
+            filter.sample(at(500 * n), 0, micros(delays[n as usize % 2]), Duration::ZERO);
+            filter.reconsider(at(500 * n), own);
+        }
+        filter.sample(at(10_000), 0, micros(delays[0]), Duration::ZERO);
+        filter.queue(at(10_000))
+    }
+
+    #[test]
+    fn what_stays_though_nothing_could_be_queued_is_the_path() {
+        let longer = [256_000, 240_000];
+        let own = Duration::from_millis(100);
+        assert_eq!(after_ten_seconds(longer, Some(own)), Some(own + Duration::from_millis(16)));
+        let unknown = after_ten_seconds(longer, None);
+        assert_eq!(unknown, Some(Duration::from_millis(236)), "it may be anybody's queue");
+        let passing = after_ten_seconds([256_000, 20_000], Some(own));
+        assert_eq!(passing, Some(Duration::from_millis(236)), "it goes, now and then");
     }
 
     #[test]

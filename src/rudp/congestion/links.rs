@@ -6,6 +6,11 @@ use crate::time::{Duration, Instant};
 /// A connection's word on a shared queue is believed for this long.
 const FRESH: Duration = Duration::from_millis(500);
 
+/// Who has sent within this time may send again, and is company to the others.
+const COMPANY: Duration = Duration::from_secs(10);
+/// The grain in which a queue is told.
+const LEAST_TOLD: Duration = Duration::from_millis(1);
+
 /// From here on a window is wide, B: eight datagrams of Ethernet.
 const WIDE: u64 = 12_000;
 
@@ -115,6 +120,13 @@ impl Downlink {
         self.known_queue(now).unwrap_or_default()
     }
 
+    /// The queue to tell the senders. Zero means that there is none, or only one who sends: while it can't be told apart
+    /// but there are several, it isn't zero.
+    pub fn queue_to_tell(&self, now: Instant) -> Duration {
+        let is_shared = self.seen.has_two_since(now, COMPANY);
+        self.known_queue(now).unwrap_or(if is_shared { LEAST_TOLD } else { Duration::ZERO })
+    }
+
     /// The same; `None` while it can't be told apart.
     pub fn known_queue(&self, now: Instant) -> Option<Duration> {
         self.seen.smallest(now).filter(|_| self.seen.has_two(now))
@@ -185,6 +197,11 @@ impl QueueWords {
         known.or_else(|| self.seek(now)).map(|word| word.queue)
     }
 
+    /// Whether at least two have spoken within `span`.
+    fn has_two_since(&self, now: Instant, span: Duration) -> bool {
+        self.second.is_some_and(|second| now.since(second.taken) <= span)
+    }
+
     /// Whether at least two have a fresh word.
     fn has_two(&self, now: Instant) -> bool {
         self.second.is_some_and(|second| second.is_fresh(now))
@@ -230,9 +247,13 @@ mod tests {
         let mut links = Links::new(1_200);
         links.downlink.observe(at(0), 1, ms(40));
         assert_eq!(links.downlink.queue(at(0)), ms(0));
+        assert_eq!(links.downlink.queue_to_tell(at(0)), ms(0));
         links.downlink.observe(at(0), 2, ms(30));
         assert_eq!(links.downlink.queue(at(0)), ms(30));
+        assert_eq!(links.downlink.queue_to_tell(at(0)), ms(30));
         assert_eq!(links.downlink.queue(at(600)), ms(0));
+        assert_eq!(links.downlink.queue_to_tell(at(600)), ms(1), "they may send again");
+        assert_eq!(links.downlink.queue_to_tell(at(10_001)), ms(0));
     }
 
     #[test]

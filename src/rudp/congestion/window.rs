@@ -27,6 +27,9 @@ const MAX_DRAIN: Duration = Duration::from_secs(2);
 const AFTER_COLLAPSE: Duration = Duration::from_millis(90);
 /// The smallest window, in datagrams: one on the link while the ack of the other is under way.
 const MIN_DATAGRAMS: u64 = 2;
+/// What looks like a queue of 200 ms and never goes holds a window at [`STEP`] ÷ [`GIVE_BACK`] · round trip ÷ 140 ms: less than
+/// so many datagrams up to a round trip of 1.5 s.
+const NARROW_DATAGRAMS: u64 = 8;
 /// The window before anything is known, in datagrams. RFC 9002 §7.2 allows ten; on a 5 kB/s uplink those take 2.4 s,
 /// and a fast path costs no more than two round trips to find out.
 const INITIAL_DATAGRAMS: u64 = 2;
@@ -74,6 +77,11 @@ impl DelayWindow {
     /// The window, B.
     pub fn bytes(&self) -> u64 {
         self.window as u64
+    }
+
+    /// Whether the window is so small that a queue that never goes may be what keeps it there.
+    pub fn is_narrow(&self) -> bool {
+        self.bytes() <= NARROW_DATAGRAMS * self.datagram
     }
 
     /// Whether the window still grows without having seen a queue.

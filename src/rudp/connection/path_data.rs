@@ -116,6 +116,11 @@ impl PathData {
         }
     }
 
+    /// How long `bytes` take at the best rate of late.
+    pub(super) fn time_for(&self, bytes: u64) -> Duration {
+        Duration::from_secs_f64(bytes as f64 / self.delivery.best().max(1.0))
+    }
+
     /// The probe time-out before any back-off.
     pub(super) fn pto(&self) -> Duration {
         // On a slow link a single datagram of somebody else's, in line before this one, exceeds any variation of late.

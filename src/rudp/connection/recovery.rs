@@ -69,6 +69,13 @@ impl Connection {
             if ack.delay <= STALE_ACK {
                 let known = ack.downlink_queue.min(MAX_EXCUSED) + links.uplink.queue(now);
                 self.path.delay_out.sample(now, clock::at(sent), ack.received, known);
+                let is_held = self.path.window.is_narrow() || links.uplink.window().is_narrow();
+                let is_alone = ack.downlink_queue == Duration::ZERO;
+                let own = (is_held && is_alone).then(|| self.path.time_for(uplink_in_flight));
+                if self.path.delay_out.reconsider(now, own) {
+                    log::trace!("{}: the path has become longer", self.id);
+                    self.path.rtt.forget_min();
+                }
             }
         }
         if acked_bytes > 0 {

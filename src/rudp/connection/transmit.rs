@@ -47,7 +47,7 @@ impl Connection {
         packet::begin(buf, Header { kind: Kind::Data, connection: self.id, number: seq::to_wire(number) });
         // Whatever goes out takes along what has arrived.
         if ack_due.is_some() {
-            let (downlink_queue, credit) = (links.downlink.queue(now), self.recv.credit());
+            let (downlink_queue, credit) = (links.downlink.queue_to_tell(now), self.recv.credit());
             self.received_mut().make_ack(now, downlink_queue, credit).encode(buf);
             self.timers.set(Timer::AckDelay, None);
         }
