@@ -195,13 +195,12 @@ fn who_gives_nothing_comes_last_and_is_not_starved() {
 fn who_gives_gets_as_much_and_keeps_its_place() {
     for seed in seeds() {
         let kinds = [[HONEST; 8], [LAME; 8]].concat();
-        let mut swarm = Swarm::new(seed, SIZE, &kinds, true);
+        let mut swarm = Swarm::new(seed, 2 * SIZE, &kinds, true);
         let all: Vec<NodeId> = [&[swarm.source][..], &swarm.receivers].concat();
         let mut choked = vec![vec![None; swarm.receivers.len()]; all.len()];
         let mut flaps = vec![vec![0; swarm.receivers.len()]; all.len()];
         swarm.run_for(10.0);
-        const MINUTE: f64 = 30.0;
-        for _ in 0..(10.0 * MINUTE) as u32 {
+        for _ in 0..600 {
             swarm.run_for(0.1);
             for (i, &of) in all.iter().enumerate() {
                 for (j, &with) in swarm.receivers.iter().enumerate() {
@@ -214,9 +213,8 @@ fn who_gives_gets_as_much_and_keeps_its_place() {
         }
         let most = flaps.iter().flatten().max().copied().unwrap_or_default();
         let total: u32 = flaps.iter().flatten().sum();
-        let per_minute = f64::from(most) * 60.0 / MINUTE / 2.0;
-        println!("seed {seed}: {total} changes in {MINUTE} s, of one peer at one node {most}");
-        assert!(per_minute <= 4.0, "flaps {per_minute} times a minute; {}", swarm.lab.replay());
+        println!("seed {seed}: {total} changes in a minute, of one peer at one node {most}");
+        assert!(most <= 2 * 4, "it flaps; {}", swarm.lab.replay());
     }
     // Given ÷ received of those who are alike.
     for seed in seeds() {
