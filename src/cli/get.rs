@@ -1,19 +1,20 @@
-//! `swarmcast get TICKET`: fetches a file to a place where nothing is yet, or goes on with what an earlier attempt has left.
+//! `swarmcast get TICKET`: fetches a file or a folder to a place where nothing is yet, or goes on with what an earlier attempt has left.
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, mpsc};
 use std::{io, thread};
 
-use swarmcast::Error;
 use swarmcast::name::FileName;
 use swarmcast::pclient::storage::FileStorage;
 use swarmcast::pclient::swarm::Progress;
 use swarmcast::time::{Clock, Duration, Instant};
 use swarmcast::units::ByteSize;
+use swarmcast::{Error, Fid, PClient};
 
 use super::address::Address;
 use super::failure::{Code, Failure, show_path};
+use super::folder::{self, Choice};
 use super::peer::{Limits, Peer};
 use super::progress::{Display, Snapshot, in_retrospect, mean_rate, measured, percent};
 use super::screen::Screen;
@@ -23,7 +24,7 @@ use super::{interrupt, share};
 /// How often the bar is brought up to date.
 const REFRESH: Duration = Duration::from_millis(200);
 
-/// Get the file that a ticket stands for
+/// Get the file or folder that a ticket stands for
 ///
 /// However it ends before all is there: what has come is kept beside the target, and the same command goes on.
 #[derive(Debug, clap::Args)]
@@ -31,9 +32,9 @@ pub(super) struct Args {
     /// What `swarmcast share` printed: swarmcast1:…
     ticket: String,
 
-    /// Write to this file, which must not exist yet, or into this directory
+    /// Write to this file or folder, which must not exist yet, or into this directory
     ///
-    /// Without it, the file goes to the current directory under the name in the ticket. Leading dots of that name become
+    /// Without it, what comes goes to the current directory under the name in the ticket. Leading dots of that name become
     /// `_`, so that nothing is hidden.
     #[arg(short, long, value_name = "PATH")]
     output: Option<PathBuf>,
@@ -47,11 +48,37 @@ pub(super) struct Args {
     seed: bool,
 
     #[command(flatten)]
+    choice: Choice,
+
+    #[command(flatten)]
     limits: Limits,
 }
 
+/// Fetches, and returns when all is there.
+type Begin = Box<dyn FnOnce(&PClient) -> Result<(), Error> + Send>;
+
+/// What is to be fetched, and where to.
+pub(super) struct Errand {
+    /// Its fid and size are those of the content.
+    pub(super) ticket: Ticket,
+    pub(super) target: PathBuf,
+    /// How much it is, in words.
+    pub(super) extent: String,
+    /// What the unfinished copy's name holds.
+    pub(super) kept_as: Fid,
+    pub(super) begin: Begin,
+}
+
+impl Errand {
+    fn of_file(ticket: Ticket, target: PathBuf) -> Errand {
+        let (fid, path, extent) = (ticket.fid, target.clone(), ByteSize(ticket.size).to_string());
+        let begin = Box::new(move |client: &PClient| client.download_to(fid, path));
+        Errand { ticket, target, extent, kept_as: fid, begin }
+    }
+}
+
 #[derive(Clone, Debug)]
-enum Event {
+pub(super) enum Event {
     Interrupted,
     Done(Result<(), Error>),
 }
@@ -59,14 +86,26 @@ enum Event {
 /// Runs the subcommand.
 pub(super) fn run(args: &Args, screen: &Screen) -> Result<(), Failure> {
     let ticket: Ticket = args.ticket.parse().map_err(|error| Failure::usage(format!("{error}")))?;
-    let target = target(args.output.as_deref(), &ticket, screen)?;
+    let is_list = args.choice.is_list(&ticket)?;
+    let target = if is_list { None } else { Some(target(args.output.as_deref(), &ticket, screen)?) };
     let (sender, events) = mpsc::channel();
     interrupt::watch(sender.clone(), Event::Interrupted)?;
     let peer = Peer::open(args.bind.as_ref(), &ticket.trackers, args.limits)?;
-    let fetched = fetch(screen, &peer, &ticket, &target, sender, &events);
+    let Some(target) = target else {
+        let listed = folder::list(&args.choice, screen, &peer, &ticket, sender, &events);
+        peer.close();
+        return listed;
+    };
+    let errand = if ticket.is_folder {
+        folder::errand(&args.choice, &peer, &ticket, target.clone(), sender.clone(), &events)?
+    } else {
+        Errand::of_file(ticket, target.clone())
+    };
+    let content = errand.ticket.fid;
+    let fetched = fetch(screen, &peer, errand, sender, &events);
     if fetched.is_ok() && args.seed {
         screen.hint("serving it to others; Ctrl-C ends that");
-        share::seed(screen, &peer, ticket.fid, &target, || match events.recv_timeout(REFRESH) {
+        share::seed(screen, &peer, content, &target, || match events.recv_timeout(REFRESH) {
             Err(mpsc::RecvTimeoutError::Timeout) => None,
             _ => Some(Ok(())),
         })?;
@@ -113,20 +152,15 @@ fn visible(name: &FileName) -> String {
 fn fetch(
     screen: &Screen,
     peer: &Peer,
-    ticket: &Ticket,
-    target: &Path,
+    errand: Errand,
     sender: mpsc::Sender<Event>,
     events: &mpsc::Receiver<Event>,
 ) -> Result<(), Failure> {
-    let (client, fid, path) = (Arc::clone(&peer.client), ticket.fid, target.to_owned());
-    screen.hint(format_args!(
-        "getting {} ({}), tracker at {}",
-        show_path(target),
-        ByteSize(ticket.size),
-        ticket.trackers()
-    ));
+    let Errand { ticket, target, extent, kept_as, begin } = errand;
+    let (ticket, target, client) = (&ticket, &target, Arc::clone(&peer.client));
+    screen.hint(format_args!("getting {} ({extent}), tracker at {}", show_path(target), ticket.trackers()));
     let clock = Clock::new();
-    thread::spawn(move || sender.send(Event::Done(client.download_to(fid, path))));
+    thread::spawn(move || sender.send(Event::Done(begin(&client))));
     let mut display = Display::new(screen, clock.now());
     let mut progress = Progress::default();
     let result = loop {
@@ -144,21 +178,21 @@ fn fetch(
                 match events.recv_timeout(REFRESH) {
                     Ok(Event::Done(Ok(()))) => break Ok(()),
                     // Or while it was given its name.
-                    _ if progress.size == Some(progress.verified) && target.is_file() => break Ok(()),
-                    _ => return Err(interrupted(progress, ticket, target)),
+                    _ if progress.size == Some(progress.verified) && target.exists() => break Ok(()),
+                    _ => return Err(interrupted(progress, ticket, target, kept_as)),
                 }
             }
         }
     };
     display.clear();
-    result.map_err(|error| failed(error, progress, ticket, target))?;
+    result.map_err(|error| failed(error, progress, ticket, target, kept_as))?;
     let time = clock.now().since(Instant::ORIGIN);
     let progress = look(peer, ticket, progress, screen);
-    let size = target.metadata().map_or(ticket.size, |metadata| metadata.len());
+    let size = progress.size.unwrap_or(ticket.size);
+    let amount = if ticket.is_folder { extent } else { ByteSize(size).to_string() };
     screen.result(format_args!(
-        "{}: {} in {}, {}/s",
+        "{}: {amount} in {}, {}/s",
         show_path(target),
-        ByteSize(size),
         measured(time),
         ByteSize(mean_rate(size.saturating_sub(progress.found), time))
     ));
@@ -180,10 +214,10 @@ fn look(peer: &Peer, ticket: &Ticket, before: Progress, screen: &Screen) -> Prog
 }
 
 /// What the next attempt finds, in words; `None` if that is nothing.
-fn kept(progress: Progress, ticket: &Ticket, target: &Path) -> Option<String> {
+fn kept(progress: Progress, ticket: &Ticket, target: &Path, kept_as: Fid) -> Option<String> {
     // What ends at once has made no progress that was seen; and what is still verified may be more than is known.
     let is_some_kept = match progress.size {
-        None => FileStorage::has_leftovers_of(target, ticket.fid),
+        None => FileStorage::has_leftovers_of(target, kept_as),
         Some(_) => progress.is_kept && progress.is_looking_back,
     };
     let what = match progress.verified {
@@ -194,16 +228,16 @@ fn kept(progress: Progress, ticket: &Ticket, target: &Path) -> Option<String> {
     Some(format!("{what} is kept, the same command goes on"))
 }
 
-fn interrupted(progress: Progress, ticket: &Ticket, target: &Path) -> Failure {
+fn interrupted(progress: Progress, ticket: &Ticket, target: &Path, kept_as: Fid) -> Failure {
     let shown = show_path(target);
-    let outcome = kept(progress, ticket, target)
+    let outcome = kept(progress, ticket, target, kept_as)
         .map_or_else(|| format!("{shown} was not written"), |kept| format!("{shown}: {kept}"));
     Failure::interrupted(format!("interrupted: {outcome}"))
 }
 
-fn failed(error: Error, progress: Progress, ticket: &Ticket, target: &Path) -> Failure {
+fn failed(error: Error, progress: Progress, ticket: &Ticket, target: &Path, kept_as: Fid) -> Failure {
     let mut failure = explain(error, ticket, target);
-    if let Some(kept) = kept(progress, ticket, target) {
+    if let Some(kept) = kept(progress, ticket, target, kept_as) {
         failure.message = format!("{}; {kept}", failure.message);
     }
     failure
@@ -226,7 +260,7 @@ fn snapshot(peer: &Peer, ticket: &Ticket, progress: Progress) -> Snapshot {
 }
 
 /// What went wrong, in words of one who has a ticket.
-fn explain(error: Error, ticket: &Ticket, target: &Path) -> Failure {
+pub(super) fn explain(error: Error, ticket: &Ticket, target: &Path) -> Failure {
     match error {
         Error::UnknownFile(fid) => Failure::new(
             Code::UnknownFile,

@@ -111,6 +111,8 @@ const FREE: Block = Block::Asked(0);
 pub struct Download {
     lengths: Lengths,
     have: Bitfield,
+    /// What is to be had in the end; `None` if that is all.
+    wanted: Option<Bitfield>,
     partial: SmallMap<PieceIndex, Partial>,
     /// Which those are.
     begun: Bitfield,
@@ -141,6 +143,7 @@ impl Download {
         Download {
             lengths,
             have,
+            wanted: None,
             partial: SmallMap::new(),
             begun: Bitfield::new(&lengths),
             open: BTreeSet::new(),
@@ -160,9 +163,9 @@ impl Download {
         &self.have
     }
 
-    /// Which pieces have not arrived as a whole.
+    /// Which pieces that are wanted have not arrived as a whole.
     pub fn missing(&self) -> Bitfield {
-        let mut missing = Bitfield::full(&self.lengths);
+        let mut missing = self.wanted.clone().unwrap_or_else(|| Bitfield::full(&self.lengths));
         missing.remove(&self.have);
         self.storing.iter().for_each(|&piece| _ = missing.clear(piece));
         if let Some(checking) = &self.checking {
@@ -320,9 +323,9 @@ impl Download {
     /// Whether choosing is better left to the origins: they alone know what fellow receivers get. A receiver that has
     /// none does better itself, for several origins don't know of each other what they choose.
     ///
-    /// Nor may they choose as long as they can't know what is here already.
+    /// Nor may they choose as long as they can't know what is here already, or that not all is wanted.
     fn lets_origins_choose(&self, peers: &Peers) -> bool {
-        if self.checking.is_some() {
+        if self.checking.is_some() || self.wanted.is_some() {
             return false;
         }
         self.origins.len() == 1 || peers.len() > self.origins.len()
@@ -625,6 +628,7 @@ pub fn block_len(lengths: &Lengths, piece: PieceIndex, block: u32) -> u32 {
 }
 
 mod checking;
+mod selection;
 mod takeover;
 #[cfg(test)]
 mod tests;

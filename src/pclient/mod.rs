@@ -11,6 +11,7 @@
 //! | the sender's half: whom to serve with what | [`upload`], `manifest_desk` |
 //! | pieces, their hashes, the proof of the size | [`pieces`], [`manifest`], [`manifest_fetch`], [`size_proof`] |
 //! | what held a download back | [`account`] |
+//! | a folder as one stream, and the list of its files | [`collection`] |
 //! | where the bytes lie, and what is read of them to be served | [`storage`], `shelf` |
 //! | going on after an interruption | [`resume`] |
 //! | what peers say to each other | [`message`] |
@@ -19,6 +20,7 @@ pub mod account;
 pub mod availability;
 pub mod book;
 pub mod client;
+pub mod collection;
 mod conduct;
 mod crowd;
 pub mod download;
