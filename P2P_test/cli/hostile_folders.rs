@@ -52,9 +52,11 @@ fn of_folder(ticket: &str, fid: Fid) -> String {
 fn forged_folders_make_nothing_outside_their_target() {
     let sandbox = Sandbox::new();
     fs::write(sandbox.0.join("a"), CONTENT).expect("it can be written");
-    let (mut share, ticket) = sandbox.share(&["a"]);
-    let line = share.line(Stream::Stderr, "tracker at ");
-    let tracker: SocketAddr = line.split("tracker at ").nth(1).expect("one").parse().expect("an address");
+    let mut tracker = sandbox.start(&["tracker", "--bind", "0"]);
+    let line = tracker.line(Stream::Stdout, "tracker at ");
+    let addr = line.strip_prefix("tracker at ").expect("it begins so");
+    let (_share, ticket) = sandbox.share(&["a", "--tracker", addr]);
+    let tracker: SocketAddr = addr.parse().expect("an address");
     let forger = PClient::new(tracker, None, None, 0, 0).expect("a port is free");
 
     let outside = sandbox.directory("outside");

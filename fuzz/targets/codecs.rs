@@ -3,7 +3,7 @@
 use swarmcast::Fid;
 use swarmcast::coding::{Reader, Writer as _};
 use swarmcast::name::FileName;
-use swarmcast::pclient::collection::{Collection, Entry, Kind, Listing, MAX_NAMES, RelativePath};
+use swarmcast::pclient::collection::{self, Collection, Entry, Listing, MAX_NAMES, RelativePath};
 use swarmcast::pclient::manifest::Manifest;
 use swarmcast::pclient::message::Message;
 use swarmcast::pclient::size_proof::SizeProof;
@@ -327,14 +327,14 @@ pub(crate) fn collection(data: &[u8]) {
 /// Folders with files that share something.
 pub(crate) fn collection_seeds() -> Vec<Vec<u8>> {
     let entry = |path: &str, content: Option<&[u8]>| {
-        let of = |content: &[u8]| Kind::File {
+        let of = |content: &[u8]| collection::Kind::File {
             size: content.len() as u64,
             fid: Fid::of(content),
             is_executable: content.len() % 2 == 1,
         };
         Entry {
             path: RelativePath::new(path).expect("a name"),
-            kind: content.map_or(Kind::EmptyDirectory, of),
+            kind: content.map_or(collection::Kind::EmptyDirectory, of),
         }
     };
     let folders = [

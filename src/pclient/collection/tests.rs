@@ -1,3 +1,5 @@
+//! Lists of files written and read, those of honest people and of others; nothing of a disk.
+
 use super::*;
 use crate::rand::Rng;
 

@@ -1,3 +1,5 @@
+//! Folders in a directory of their own: what is laid over them, and what is left of unfinished ones.
+
 use std::os::unix::fs::{PermissionsExt as _, symlink};
 
 use super::*;
