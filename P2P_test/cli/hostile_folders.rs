@@ -13,7 +13,7 @@ use swarmcast::{Fid, PClient};
 use super::hostile::{name, tree};
 use crate::{Running, Sandbox, Stream, names};
 
-const COUNT: usize = 300;
+const COUNT: usize = 200;
 const AT_ONCE: usize = 4;
 const CONTENT: &[u8] = b"what all files hold";
 
