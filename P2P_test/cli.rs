@@ -1,13 +1,17 @@
 //! The program as its users meet it: real processes on loopback, judged by output, exit code and what lies on the disk.
 //!
-//! Nothing of the library is called but its random numbers, which make the files.
+//! Of the library, little is called but its random numbers, which make the files.
 
 #[path = "cli/endings.rs"]
 mod endings;
 #[path = "cli/events.rs"]
 mod events;
+#[path = "cli/folders.rs"]
+mod folders;
 #[path = "cli/hostile.rs"]
 mod hostile;
+#[path = "cli/hostile_folders.rs"]
+mod hostile_folders;
 #[path = "cli/offline.rs"]
 mod offline;
 #[path = "cli/sources.rs"]
@@ -18,7 +22,7 @@ use std::fs;
 
 use nix::sys::signal::Signal;
 
-use self::processes::{Running, Sandbox, Stream, names};
+use self::processes::{Ended, Running, Sandbox, Stream, names};
 
 mod processes;
 
@@ -205,9 +209,8 @@ fn who_has_got_a_file_can_take_over_from_the_source() {
 #[test]
 fn a_file_that_cant_be_shared_says_why() {
     let sandbox = Sandbox::new();
-    sandbox.directory("folder");
     sandbox.run(&["share", "missing"]).failed(1, &["missing: there is no such file"]);
-    sandbox.run(&["share", "folder"]).failed(1, &["folder is a directory", "archive"]);
+    sandbox.run(&["share", "/dev/null"]).failed(1, &["/dev/null", "not a regular file"]);
 }
 
 #[test]

@@ -1,5 +1,6 @@
 //! What can go wrong at the public surface. Each message names the thing and says what to do.
 
+use std::fmt;
 use std::io;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -99,6 +100,22 @@ pub enum Error {
         /// What the system said.
         source: Arc<io::Error>,
     },
+    /// A folder whose names can't travel together.
+    #[error("{} can't be shared: {why}", path.display())]
+    Folder {
+        /// The folder in question.
+        path: PathBuf,
+        /// What stands in the way.
+        why: String,
+    },
+    /// What was to be the list of a folder's files is none, or can't become files here.
+    #[error("{fid} is no folder that can be fetched: {why}")]
+    NotAFolder {
+        /// The list in question.
+        fid: Fid,
+        /// What is wrong with it.
+        why: String,
+    },
     /// The place where a file is kept fails.
     #[error("keeping the content of {fid}: {source}")]
     Storage {
@@ -116,6 +133,11 @@ impl Error {
     /// What the system said of `path`.
     pub fn file(path: impl AsRef<Path>, source: io::Error) -> Error {
         Error::File { path: path.as_ref().to_owned(), source: Arc::new(source) }
+    }
+
+    /// Why the folder `path` can't be shared.
+    pub fn folder(path: impl AsRef<Path>, why: impl fmt::Display) -> Error {
+        Error::Folder { path: path.as_ref().to_owned(), why: why.to_string() }
     }
 }
 

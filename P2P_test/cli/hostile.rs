@@ -42,7 +42,7 @@ const PARTS: [&[u8]; 24] = [
     b" ",
 ];
 
-fn name(rng: &mut Rng) -> Vec<u8> {
+pub(super) fn name(rng: &mut Rng) -> Vec<u8> {
     let long = rng.below(20) == 0;
     let parts = if long { 300 } else { 1 + rng.index(4) };
     (0..parts).flat_map(|_| PARTS[rng.index(PARTS.len())]).copied().take(60).collect()
@@ -59,7 +59,7 @@ fn renamed(ticket: &str, own: &[u8], name: &[u8]) -> String {
 }
 
 /// All that is below a directory: relative paths, and what a file holds or a link says.
-fn tree(directory: &Path) -> Vec<(String, Vec<u8>)> {
+pub(super) fn tree(directory: &Path) -> Vec<(String, Vec<u8>)> {
     let mut found = Vec::new();
     for name in names(directory) {
         let path = directory.join(&name);

@@ -3,6 +3,7 @@
 use swarmcast::Fid;
 use swarmcast::coding::{Reader, Writer as _};
 use swarmcast::name::FileName;
+use swarmcast::pclient::collection::{self, Collection, Entry, Listing, MAX_NAMES, RelativePath};
 use swarmcast::pclient::manifest::Manifest;
 use swarmcast::pclient::message::Message;
 use swarmcast::pclient::size_proof::SizeProof;
@@ -305,4 +306,51 @@ pub(crate) fn size_proof_seeds() -> Vec<Vec<u8>> {
         [&(size as u64).to_be_bytes()[..], &proof].concat()
     };
     [0, 1, 1_024, 1_025, 5_000, 70_000].into_iter().map(seed).collect()
+}
+
+/// The list of a folder's files.
+pub(crate) fn collection(data: &[u8]) {
+    let Ok(folder) = Collection::decode(data) else { return reached(0, 0) };
+    let entries = folder.listing().entries();
+    assert!(entries.iter().map(|entry| entry.path.as_str().len()).sum::<usize>() <= MAX_NAMES);
+    assert!(entries.windows(2).all(|pair| pair[0].path < pair[1].path));
+    for path in entries.iter().map(|entry| entry.path.as_str()) {
+        assert!(path.split('/').all(|component| FileName::new(component).is_ok()), "{path:?}");
+    }
+    reached(1, entries.len() as u64);
+    reached(2, folder.listing().contents().len() as u64);
+    let again = folder.encode();
+    assert!(again.len() <= data.len(), "the shortest form is written");
+    assert_eq!(Collection::decode(&again), Ok(folder));
+}
+
+/// Folders with files that share something.
+pub(crate) fn collection_seeds() -> Vec<Vec<u8>> {
+    let entry = |path: &str, content: Option<&[u8]>| {
+        let of = |content: &[u8]| collection::Kind::File {
+            size: content.len() as u64,
+            fid: Fid::of(content),
+            is_executable: content.len() % 2 == 1,
+        };
+        Entry {
+            path: RelativePath::new(path).expect("a name"),
+            kind: content.map_or(collection::Kind::EmptyDirectory, of),
+        }
+    };
+    let folders = [
+        vec![],
+        vec![entry("a", Some(b"1"))],
+        vec![entry("a/b", Some(b"22")), entry("a/bc", Some(b"22")), entry("d", Some(b""))],
+        vec![
+            entry("a/\u{dc}", Some(b"1")),
+            entry("a/b/c", None),
+            entry("b", None),
+            entry("b-c", Some(b"333")),
+        ],
+    ];
+    let seed = |entries: Vec<Entry>| {
+        let listing = Listing::new(entries).expect("they can stand together");
+        Collection::new(listing.into(), Fid::of(b"stream")).expect("it is short").encode()
+    };
+    folders.into_iter().map(seed).collect()
 }

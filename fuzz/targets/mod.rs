@@ -47,6 +47,7 @@ pub(crate) const TARGETS: &[Target] = &[
         max_len: 3_000,
         ..CODEC
     },
+    Target { name: "collection", run: codecs::collection, seeds: codecs::collection_seeds, ..CODEC },
     Target { name: "ticket", run: ticket::ticket, seeds: ticket::seeds, max_len: 300, ..CODEC },
     Target { name: "resume_record", run: record::record, seeds: record::seeds, max_len: 120, ..CODEC },
     Target { name: "lone", run: lone::lone, seeds: lone::seeds, max_len: 2_000, short_runs: 2_000, ..CODEC },

@@ -120,7 +120,7 @@ impl Failure {
             io::ErrorKind::AlreadyExists => return Failure::exists(path),
             io::ErrorKind::NotFound => format!("{shown}: there is no such file or directory: check the path"),
             io::ErrorKind::IsADirectory => {
-                format!("{shown} is a directory: give a single file, for instance an archive of it")
+                format!("{shown} is a directory: give a single file")
             }
             io::ErrorKind::PermissionDenied => {
                 format!("{shown}: not permitted: check its permissions and those of its directory")
@@ -148,13 +148,17 @@ impl From<Error> for Failure {
     fn from(error: Error) -> Failure {
         let code = match &error {
             Error::File { path, source } => return Failure::file(path, source),
+            Error::Folder { path, why } => {
+                let message = format!("{} can't be shared: {why}", show_path(path));
+                return Failure::new(Code::Other, message);
+            }
             Error::Storage { source, .. } if source.kind() == io::ErrorKind::AlreadyExists => {
                 Code::TargetExists
             }
             Error::UnknownFile(_) => Code::UnknownFile,
             Error::NoHolder { .. } => Code::NoHolder,
             Error::TrackerUnreachable { .. } => Code::TrackerUnreachable,
-            Error::Integrity(_) | Error::Changed(_) => Code::Integrity,
+            Error::Integrity(_) | Error::Changed(_) | Error::NotAFolder { .. } => Code::Integrity,
             Error::Storage { source, .. } if is_full(source) => Code::DiskFull,
             _ => Code::Other,
         };
@@ -194,6 +198,7 @@ mod tests {
             (Error::TrackerUnreachable { addr, seconds: 10 }, 5),
             (Error::Integrity(fid), 6),
             (Error::Changed(fid), 6),
+            (Error::NotAFolder { fid, why: String::new() }, 6),
             (Error::file("a", exists()), 7),
             (Error::file("a", io::ErrorKind::StorageFull.into()), 8),
             (Error::Storage { fid, source: Arc::new(io::ErrorKind::QuotaExceeded.into()) }, 8),

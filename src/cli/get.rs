@@ -1,19 +1,20 @@
-//! `swarmcast get TICKET`: fetches a file to a place where nothing is yet, or goes on with what an earlier attempt has left.
+//! `swarmcast get TICKET`: fetches a file or a folder to a place where nothing is yet, or goes on with what an earlier attempt has left.
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, mpsc};
 use std::{io, thread};
 
-use swarmcast::Error;
 use swarmcast::name::FileName;
 use swarmcast::pclient::account::Account;
 use swarmcast::pclient::swarm::Progress;
 use swarmcast::time::{Clock, Duration, Instant};
 use swarmcast::units::ByteSize;
+use swarmcast::{Error, Fid, PClient};
 
 use super::address::Address;
 use super::failure::{Code, Failure};
+use super::folder::{self, Choice};
 use super::peer::{Limits, Peer};
 use super::progress::{Display, Snapshot, in_retrospect, mean_rate, measured, percent};
 use super::screen::Screen;
@@ -25,7 +26,7 @@ use super::{interrupt, json, share};
 /// How often the bar is brought up to date.
 const REFRESH: Duration = Duration::from_millis(200);
 
-/// Get the file that a ticket stands for
+/// Get the file or folder that a ticket stands for
 ///
 /// However it ends before all is there: what has come is kept beside the target, and the same command goes on.
 #[derive(Debug, clap::Args)]
@@ -33,9 +34,9 @@ pub(super) struct Args {
     /// What `swarmcast share` printed: swarmcast1:…
     ticket: String,
 
-    /// Write to this file, which must not exist yet, into this directory, or to stdout (-)
+    /// Write to this file or folder, which must not exist yet, into this directory, or a file to stdout (-)
     ///
-    /// Without it, the file goes to the current directory under the name in the ticket. Leading dots of that name become
+    /// Without it, what comes goes to the current directory under the name in the ticket. Leading dots of that name become
     /// `_`, so that nothing is hidden. What goes to stdout is held in a temporary file first (set TMPDIR to say where), as it
     /// comes in any order, and not kept for another attempt.
     #[arg(short, long, value_name = "PATH")]
@@ -53,11 +54,37 @@ pub(super) struct Args {
     pub(super) json: bool,
 
     #[command(flatten)]
+    choice: Choice,
+
+    #[command(flatten)]
     limits: Limits,
 }
 
+/// Fetches, and returns when all is there.
+type Begin = Arc<dyn Fn(&PClient) -> Result<(), Error> + Send + Sync>;
+
+/// What is to be fetched, and where to.
+pub(super) struct Errand {
+    /// Its fid and size are those of the content.
+    pub(super) ticket: Ticket,
+    pub(super) target: Target,
+    /// How much it is, in words.
+    pub(super) extent: String,
+    /// What the unfinished copy's name holds.
+    pub(super) kept_as: Fid,
+    pub(super) begin: Begin,
+}
+
+impl Errand {
+    fn of_file(ticket: Ticket, target: Target) -> Errand {
+        let (fid, destination, extent) = (ticket.fid, target.clone(), ByteSize(ticket.size).to_string());
+        let begin = Arc::new(move |client: &PClient| destination.download(client, fid));
+        Errand { ticket, target, extent, kept_as: fid, begin }
+    }
+}
+
 #[derive(Clone, Debug)]
-enum Event {
+pub(super) enum Event {
     Interrupted,
     Done(Result<(), Error>),
 }
@@ -65,13 +92,25 @@ enum Event {
 /// Runs the subcommand.
 pub(super) fn run(args: &Args, screen: &Screen) -> Result<(), Failure> {
     let ticket: Ticket = args.ticket.parse()?;
-    let target = find_target(args, &ticket, screen)?;
+    let is_list = args.choice.is_list(&ticket)?;
+    let target = if is_list { None } else { Some(find_target(args, &ticket, screen)?) };
     let (sender, events) = mpsc::channel();
     interrupt::watch(sender.clone(), Event::Interrupted)?;
     let peer = Peer::open(args.bind.as_ref(), &ticket.trackers, args.limits)?;
-    let fetched = fetch(screen, &peer, &ticket, &target, sender, &events);
+    let Some(target) = target else {
+        let listed = folder::list(&args.choice, screen, &peer, &ticket, sender, &events);
+        peer.close();
+        return listed;
+    };
+    let errand = match &target {
+        Target::File(path) if ticket.is_folder => {
+            folder::errand(&args.choice, &peer, &ticket, path.clone(), sender.clone(), &events)?
+        }
+        _ => Errand::of_file(ticket, target),
+    };
+    let fetched = fetch(screen, &peer, &errand, sender, &events);
     if fetched.is_ok() && args.seeding.is_wanted() {
-        seed(args, screen, &peer, &ticket, &target, &events)?;
+        seed(args, screen, &peer, &errand, &events)?;
     }
     peer.close();
     fetched
@@ -82,10 +121,10 @@ fn seed(
     args: &Args,
     screen: &Screen,
     peer: &Peer,
-    ticket: &Ticket,
-    target: &Target,
+    errand: &Errand,
     events: &mpsc::Receiver<Event>,
 ) -> Result<(), Failure> {
+    let Errand { ticket, target, .. } = errand;
     screen.hint("serving it to others; Ctrl-C ends that");
     let (clock, fid) = (Clock::new(), ticket.fid);
     share::seed(screen, peer, fid, target.path(), || {
@@ -106,6 +145,11 @@ fn find_target(args: &Args, ticket: &Ticket, screen: &Screen) -> Result<Target, 
     let output = args.output.as_deref();
     if output != Some(Path::new("-")) {
         return target(output, ticket, screen).map(Target::File);
+    }
+    if ticket.is_folder {
+        return Err(Failure::usage(
+            "-o -: a folder has no order in which it could go to stdout: give a directory",
+        ));
     }
     if args.json {
         return Err(Failure::usage("--json: with -o - the file goes to stdout: leave out one of them"));
@@ -151,20 +195,15 @@ fn visible(name: &FileName) -> String {
 fn fetch(
     screen: &Screen,
     peer: &Peer,
-    ticket: &Ticket,
-    target: &Target,
+    errand: &Errand,
     sender: mpsc::Sender<Event>,
     events: &mpsc::Receiver<Event>,
 ) -> Result<(), Failure> {
-    let (client, fid, destination) = (Arc::clone(&peer.client), ticket.fid, target.clone());
+    let Errand { ticket, target, extent, .. } = errand;
     screen.event(|| json::Event::begun(ticket, target.path()));
-    screen.hint(format_args!(
-        "getting {target} ({}), tracker at {}",
-        ByteSize(ticket.size),
-        ticket.trackers()
-    ));
-    let clock = Clock::new();
-    thread::spawn(move || sender.send(Event::Done(destination.download(&client, fid))));
+    screen.hint(format_args!("getting {target} ({extent}), tracker at {}", ticket.trackers()));
+    let (clock, client, begin) = (Clock::new(), Arc::clone(&peer.client), Arc::clone(&errand.begin));
+    thread::spawn(move || sender.send(Event::Done(begin(&client))));
     let mut display = Display::new(screen, clock.now());
     let mut progress = Progress::default();
     let result = loop {
@@ -183,32 +222,27 @@ fn fetch(
                     Ok(Event::Done(Ok(()))) => break Ok(()),
                     // Or while it was given its name.
                     _ if progress.size == Some(progress.verified) && target.is_written() => break Ok(()),
-                    _ => return Err(interrupted(progress, ticket, target, screen)),
+                    _ => return Err(interrupted(progress, errand, screen)),
                 }
             }
         }
     };
     display.clear();
-    result.map_err(|error| failed(error, progress, ticket, target, screen))?;
+    result.map_err(|error| failed(error, progress, errand, screen))?;
     let time = clock.now().since(Instant::ORIGIN);
     let progress = look(peer, ticket, progress, screen);
-    tell_end(screen, ticket, target, progress, time, peer.client.account(ticket.fid));
+    tell_end(screen, errand, progress, time, peer.client.account(ticket.fid));
     Ok(())
 }
 
 /// Tells what came of it.
-fn tell_end(
-    screen: &Screen,
-    ticket: &Ticket,
-    target: &Target,
-    progress: Progress,
-    time: Duration,
-    account: Option<Account>,
-) {
+fn tell_end(screen: &Screen, errand: &Errand, progress: Progress, time: Duration, account: Option<Account>) {
+    let Errand { ticket, target, extent, .. } = errand;
     let size = progress.size.unwrap_or(ticket.size);
     screen.event(|| json::Event::done(target.path(), size, progress.found, time, account));
     let rate = ByteSize(mean_rate(size.saturating_sub(progress.found), time));
-    let line = format!("{target}: {} in {}, {rate}/s", ByteSize(size), measured(time));
+    let amount = if ticket.is_folder { extent.clone() } else { ByteSize(size).to_string() };
+    let line = format!("{target}: {amount} in {}, {rate}/s", measured(time));
     match target {
         Target::File(_) => screen.result(line),
         // There the file is.
@@ -232,23 +266,24 @@ fn look(peer: &Peer, ticket: &Ticket, before: Progress, screen: &Screen) -> Prog
 }
 
 /// What the next attempt finds, in words, and told to programs; `None` if that is nothing.
-fn tell_kept(progress: Progress, ticket: &Ticket, target: &Target, screen: &Screen) -> Option<String> {
+fn tell_kept(progress: Progress, errand: &Errand, screen: &Screen) -> Option<String> {
     // What ends at once has made no progress that was seen; and what is still verified may be more than is known.
     let is_some_kept = match progress.size {
-        None => target.has_leftovers(ticket.fid),
+        None => errand.target.has_leftovers(errand.kept_as),
         Some(_) => progress.is_kept && progress.is_looking_back,
     };
     let what = match progress.verified {
         _ if is_some_kept => "what there is".to_owned(),
-        verified if verified > 0 && progress.is_kept => share_of(verified, progress, ticket),
+        verified if verified > 0 && progress.is_kept => share_of(verified, progress, &errand.ticket),
         _ => return None,
     };
     screen.event(|| json::Event::Kept { done_bytes: progress.verified });
     Some(format!("{what} is kept, the same command goes on"))
 }
 
-fn interrupted(progress: Progress, ticket: &Ticket, target: &Target, screen: &Screen) -> Failure {
-    let outcome = match (tell_kept(progress, ticket, target, screen), target) {
+fn interrupted(progress: Progress, errand: &Errand, screen: &Screen) -> Failure {
+    let target = &errand.target;
+    let outcome = match (tell_kept(progress, errand, screen), target) {
         (Some(kept), _) => format!("{target}: {kept}"),
         (None, Target::File(_)) => format!("{target} was not written"),
         (None, Target::Stdout) => "stdout has got part of it at most".to_owned(),
@@ -256,9 +291,9 @@ fn interrupted(progress: Progress, ticket: &Ticket, target: &Target, screen: &Sc
     Failure::interrupted(format!("interrupted: {outcome}"))
 }
 
-fn failed(error: Error, progress: Progress, ticket: &Ticket, target: &Target, screen: &Screen) -> Failure {
-    let mut failure = explain(error, ticket, target);
-    if let Some(kept) = tell_kept(progress, ticket, target, screen) {
+fn failed(error: Error, progress: Progress, errand: &Errand, screen: &Screen) -> Failure {
+    let mut failure = explain(error, &errand.ticket, &errand.target);
+    if let Some(kept) = tell_kept(progress, errand, screen) {
         failure.message = format!("{}; {kept}", failure.message);
     }
     failure
@@ -281,7 +316,7 @@ fn snapshot(peer: &Peer, ticket: &Ticket, progress: Progress) -> Snapshot {
 }
 
 /// What went wrong, in words of one who has a ticket.
-fn explain(error: Error, ticket: &Ticket, target: &Target) -> Failure {
+pub(super) fn explain(error: Error, ticket: &Ticket, target: &Target) -> Failure {
     match error {
         Error::UnknownFile(fid) => Failure::new(
             Code::UnknownFile,

@@ -6,6 +6,7 @@
 //!   subcommands
 //! - [`config`]: flags from variables and a file; [`json`]: what programs read
 //! - [`target`], [`stream`], [`seeding`]: parts of `get`
+//! - [`folder`]: what `share` and `get` do with folders
 //! - [`ticket`]: the line that `share` prints and `get` takes; [`address`]: HOST:PORT as people write it
 //! - [`failure`]: what goes wrong, and the exit codes; [`interrupt`]: Ctrl-C
 //! - [`progress`]: a bar on a terminal, lines in a pipe; [`screen`]: who may write to the terminal when
@@ -15,6 +16,7 @@ mod bench;
 mod compare;
 mod config;
 mod failure;
+mod folder;
 mod get;
 mod hash;
 mod info;
@@ -42,9 +44,9 @@ use self::screen::Screen;
 /// The port that a tracker takes unless told otherwise.
 const TRACKER_PORT: u16 = 10086;
 
-/// Brings a file from one machine to many, peer to peer over UDP.
+/// Brings a file or a folder from one machine to many, peer to peer over UDP.
 ///
-/// On the machine that has the file: `swarmcast share FILE`. It prints a ticket. On all others: `swarmcast get TICKET`.
+/// On the machine that has it: `swarmcast share FILE`. It prints a ticket. On all others: `swarmcast get TICKET`.
 #[derive(Debug, Parser)]
 #[command(version, after_help = after_help(), max_term_width = 100)]
 pub(crate) struct Args {

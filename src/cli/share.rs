@@ -1,4 +1,4 @@
-//! `swarmcast share FILE`: registers the file, prints its ticket, and serves it until Ctrl-C.
+//! `swarmcast share FILE`: registers a file or a folder, prints its ticket, and serves it until Ctrl-C.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
@@ -7,7 +7,6 @@ use std::{fs, io, thread};
 
 use clap::builder::{ArgPredicate, Resettable};
 use indicatif::{ProgressBar, ProgressStyle};
-use swarmcast::name::FileName;
 use swarmcast::pclient::swarm::Progress;
 use swarmcast::time::{Clock, Duration, Instant};
 use swarmcast::units::ByteSize;
@@ -15,6 +14,7 @@ use swarmcast::{Error, Fid, Tracker};
 
 use super::address::{Address, Host, HostPort};
 use super::failure::{Code, Failure, show_path};
+use super::folder::{self, Shared};
 use super::peer::{Limits, Peer, local_ip, resolve};
 use super::progress::{Meter, measured, peers};
 use super::screen::Screen;
@@ -24,10 +24,10 @@ use super::{TRACKER_PORT, interrupt, json, tracker};
 /// How often the line about the swarm is brought up to date.
 const REFRESH: Duration = Duration::from_millis(500);
 
-/// Share a file: print a ticket for it, and serve until Ctrl-C
+/// Share a file or a folder: print a ticket for it, and serve until Ctrl-C
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
-    /// The file to share
+    /// The file or folder to share; of a folder, links are left out
     file: PathBuf,
 
     /// Share from this address of this machine: HOST:PORT, or one of the two
@@ -71,34 +71,33 @@ pub(super) struct Args {
 #[derive(Clone, Debug)]
 enum Event {
     Interrupted,
-    Registered(Result<Fid, Error>),
+    Registered(Result<Shared, Error>),
     TrackerEnded,
 }
 
 /// Runs the subcommand.
 pub(super) fn run(args: &Args, screen: &Screen) -> Result<(), Failure> {
     let metadata = fs::metadata(&args.file).map_err(|error| Failure::file(&args.file, &error))?;
-    if metadata.is_dir() {
-        return Err(Failure::file(&args.file, &io::ErrorKind::IsADirectory.into()));
-    }
     let (sender, events) = mpsc::channel();
     interrupt::watch(sender.clone(), Event::Interrupted)?;
     let (embedded, trackers) = find_trackers(args, &sender)?;
     let peer = Peer::open(args.bind.as_ref(), &trackers, args.limits)?;
     let ended = register(args, screen, &peer, sender, &events).and_then(|registered| {
-        let Some(fid) = registered else {
+        let Some(shared) = registered else {
             return Err(Failure::interrupted("interrupted: nothing is shared"));
         };
-        let size = peer.client.progress(fid).and_then(|progress| progress.size).unwrap_or(metadata.len());
-        let name = FileName::of_path(&args.file).ok();
-        let ticket = Ticket { fid, size, name, trackers };
+        shared.warn();
+        let size_of = |fid| peer.client.progress(fid).and_then(|progress| progress.size);
+        let size = shared.size.or_else(|| size_of(shared.fid)).unwrap_or(metadata.len());
+        let (fid, is_folder) = (shared.fid, shared.files.is_some());
+        let ticket = Ticket { fid, is_folder, size, name: folder::name(&args.file), trackers };
         if !ticket.fits() {
             return Err(Failure::usage(
                 "--tracker: so many long names don't fit a ticket: give fewer, or IP addresses",
             ));
         }
-        announce(screen, &args.file, &ticket, &peer.trackers);
-        seed(screen, &peer, fid, &args.file, || wait_for_end(&events))
+        announce(screen, &args.file, &shared.extent(size), &ticket, &peer.trackers);
+        seed(screen, &peer, shared.content, &args.file, || wait_for_end(&events))
     });
     peer.close();
     if let Some(tracker) = embedded {
@@ -172,17 +171,17 @@ fn start_tracker(ip: IpAddr, port: Option<u16>) -> Result<Tracker, Failure> {
     tracker.map_err(|error| Failure::bind(addr, option, &error))
 }
 
-/// Registers the file; `None` if the user didn't want to wait.
+/// Registers the file or folder; `None` if the user didn't want to wait.
 fn register(
     args: &Args,
     screen: &Screen,
     peer: &Peer,
     sender: mpsc::Sender<Event>,
     events: &mpsc::Receiver<Event>,
-) -> Result<Option<Fid>, Failure> {
+) -> Result<Option<Shared>, Failure> {
     // Reading a large file takes a while, and can't be called off.
     let (client, path) = (Arc::clone(&peer.client), args.file.clone());
-    thread::spawn(move || sender.send(Event::Registered(client.register(path))));
+    thread::spawn(move || sender.send(Event::Registered(Shared::register(&client, &path))));
     let spinner = spinner(screen);
     spinner.set_message(format!("reading {}", show_path(&args.file)));
     let event = loop {
@@ -200,9 +199,8 @@ fn register(
 }
 
 /// Prints the ticket and what to do with it.
-fn announce(screen: &Screen, path: &Path, ticket: &Ticket, trackers: &[SocketAddr]) {
-    let size = ByteSize(ticket.size);
-    screen.hint(format_args!("sharing {} ({size}), tracker at {}", show_path(path), ticket.trackers()));
+fn announce(screen: &Screen, path: &Path, extent: &str, ticket: &Ticket, trackers: &[SocketAddr]) {
+    screen.hint(format_args!("sharing {} ({extent}), tracker at {}", show_path(path), ticket.trackers()));
     screen.hint("ticket:");
     screen.event(|| json::Event::ticket(ticket));
     screen.result(ticket);

@@ -1,4 +1,4 @@
-//! Where `get` writes to: a file, or stdout. Which of them, and under what name, is decided elsewhere.
+//! Where `get` writes to: a file or folder, or stdout. Which of them, and under what name, is decided elsewhere.
 
 use std::path::{Path, PathBuf};
 use std::{env, fmt, io};
@@ -38,9 +38,9 @@ impl Target {
         matches!(self, Target::File(path) if FileStorage::has_leftovers_of(path, fid))
     }
 
-    /// Whether the file has its name there, and so is whole.
+    /// Whether what is fetched has its name there, and so is whole.
     pub(super) fn is_written(&self) -> bool {
-        matches!(self, Target::File(path) if path.is_file())
+        matches!(self, Target::File(path) if path.exists())
     }
 
     /// Fetches `fid` to it.

@@ -7,7 +7,8 @@
 //!   tracker   4 or 6, address, port          7 or 19 B
 //!         or  1, length, host name, port     4 B and the name
 //!   more      0–2 × (2, tracker)             other trackers, as good as the first
-//!   name      all that is left before the checksum: the file's name, UTF-8; may be empty
+//!   folder    0 or 1 (3)                      the fid is that of a folder's list, the size that of its files
+//!   name      all that is left before the checksum: the file's or folder's name, UTF-8; may be empty
 //!   crc32     4 B     over all that stands before it
 //! ```
 //!
@@ -37,6 +38,8 @@ const CHECKSUM_LEN: usize = 4;
 const BY_NAME: u8 = 1;
 /// Stands before each tracker but the first. No file name begins so.
 const ANOTHER: u8 = 2;
+/// Stands before the name of a folder. No file name begins so.
+const FOLDER: u8 = 3;
 /// Most trackers of a ticket.
 pub(super) const MAX_TRACKERS: usize = 3;
 /// A file name's ending up to this length is kept when the name is shortened, B with its dot.
@@ -46,7 +49,9 @@ const MAX_ENDING: usize = 12;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Ticket {
     pub(super) fid: Fid,
-    /// The file's size, B, as the one who wrote the ticket says.
+    /// Whether it is of a folder: then `fid` is that of the list of its files.
+    pub(super) is_folder: bool,
+    /// The file's size, or that of all files, B, as the one who wrote the ticket says.
     pub(super) size: u64,
     /// What the file is called there, if that can be a name elsewhere; shortened where it is long.
     pub(super) name: Option<FileName>,
@@ -112,6 +117,9 @@ impl Ticket {
                 }
             }
         }
+        if self.is_folder {
+            bytes.u8(FOLDER);
+        }
         if let Some(name) = &self.name {
             let room = (MAX_BYTES - CHECKSUM_LEN).saturating_sub(bytes.len());
             bytes.bytes(shorten(name.as_str(), room).as_bytes());
@@ -146,11 +154,15 @@ impl Ticket {
             }
             reader.u8()?;
         }
+        let is_folder = next(&reader) == Some(FOLDER);
+        if is_folder {
+            reader.u8()?;
+        }
         let name = match reader.rest() {
             [] => None,
             name => Some(FileName::from_bytes(name).map_err(|_| TicketError::Invalid)?),
         };
-        Ok(Ticket { fid, size, name, trackers })
+        Ok(Ticket { fid, is_folder, size, name, trackers })
     }
 }
 
@@ -211,6 +223,7 @@ mod tests {
         let tracker = tracker.parse::<super::super::address::Address>().unwrap();
         Ticket {
             fid: Fid::of(b"content"),
+            is_folder: false,
             size: 6_219_177,
             name: Some(FileName::new(name).unwrap()),
             trackers: vec![tracker.or(std::net::Ipv4Addr::LOCALHOST.into(), 10086)],
@@ -235,7 +248,8 @@ mod tests {
             Ticket { size: swarmcast::coding::VARINT_MAX, ..ticket("[2001:db8::1]:65535", "Übung 5.pdf") };
         let several = with_trackers(&["10.0.0.1:1", "host-7.example", "[2001:db8::1]:2"], "a.bin");
         let plain = [ticket("127.0.0.1", "a.bin"), ticket("host-7.example:80", "-r .x")];
-        for ticket in plain.into_iter().chain([unnamed, huge, several]) {
+        let folders = [&unnamed, &huge, &several].map(|ticket| Ticket { is_folder: true, ..ticket.clone() });
+        for ticket in plain.into_iter().chain([unnamed, huge, several]).chain(folders) {
             let text = ticket.to_string();
             assert_eq!(text.parse(), Ok(ticket.clone()), "{text}");
             assert_eq!(format!("  {}\n", text.to_ascii_uppercase()).parse(), Ok(ticket), "{text}");

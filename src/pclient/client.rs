@@ -3,6 +3,8 @@
 //! No protocol here. Each call gives the node a command on the node's own thread and waits for the event that answers
 //! it; calls from many threads may wait at once.
 
+mod folder;
+
 use std::collections::BTreeMap;
 use std::io;
 use std::net::{SocketAddr, ToSocketAddrs};
@@ -11,6 +13,7 @@ use std::sync::{Arc, mpsc};
 
 use parking_lot::Mutex;
 
+pub use self::folder::SharedFolder;
 use super::account::Account;
 use super::manifest::Manifest;
 use super::node::{Config, Event, Node};

@@ -5,6 +5,7 @@
 
 mod blocks;
 mod checking;
+mod selection;
 mod takeover;
 
 use std::net::SocketAddr;
@@ -240,9 +241,9 @@ impl Download {
     /// Whether choosing is better left to the origins: they alone know what fellow receivers get. A receiver that has
     /// none does better itself, for several origins don't know of each other what they choose.
     ///
-    /// Nor may they choose as long as they can't know what is here already.
+    /// Nor may they choose as long as they can't know what is here already, or that not all is wanted.
     fn lets_origins_choose(&self, peers: &Peers) -> bool {
-        if self.blocks.checking.is_some() {
+        if self.blocks.checking.is_some() || self.blocks.wanted.is_some() {
             return false;
         }
         self.origins.len() == 1 || peers.len() > self.origins.len()

@@ -13,6 +13,7 @@ use super::tree;
 use crate::Fid;
 
 mod outline;
+pub(super) mod parallel;
 
 pub use outline::{MAX_JOINTS, MAX_PART_LEN, Outline};
 
@@ -82,9 +83,14 @@ impl Manifest {
                 "longer than its size: it grew while it was read",
             ));
         }
-        let size_proof = SizeProof::of(lengths, &hashes, &last_piece);
+        Ok(Manifest::from_pieces(lengths, hashes, &last_piece))
+    }
+
+    /// The manifest of the file whose pieces hash to `hashes`, and which ends with `last_piece`.
+    fn from_pieces(lengths: Lengths, hashes: Vec<ChainingValue>, last_piece: &[u8]) -> Manifest {
+        let size_proof = SizeProof::of(lengths, &hashes, last_piece);
         let outline = Outline::of(outline::root(lengths, &hashes), lengths, &hashes, size_proof);
-        Ok(Manifest { outline, hashes })
+        Manifest { outline, hashes }
     }
 
     /// The manifest whose parts, all of them, `outline` has proved.

@@ -12,6 +12,7 @@
 //! | tit for tat: who goes first | [`choker`], [`dealings`], [`status`] |
 //! | pieces, their hashes, the proof of the size | [`pieces`], [`manifest`], [`manifest_fetch`], [`size_proof`] |
 //! | what held a download back | [`account`] |
+//! | a folder as one stream, and the list of its files | [`collection`] |
 //! | where the bytes lie, and what is read of them to be served | [`storage`], `shelf` |
 //! | going on after an interruption | [`resume`] |
 //! | what peers say to each other | [`message`] |
@@ -21,6 +22,7 @@ pub mod availability;
 pub mod book;
 pub mod choker;
 pub mod client;
+pub mod collection;
 mod conduct;
 mod crowd;
 pub mod dealings;

@@ -3,6 +3,7 @@
 //! Nothing is verified here and no piece is known: callers write what they have checked, and check what they read.
 
 mod file;
+mod folder;
 mod memory;
 mod partial;
 
@@ -10,6 +11,7 @@ use std::io;
 use std::ops::Range;
 
 pub use file::FileStorage;
+pub use folder::FolderStorage;
 pub use memory::MemoryStorage;
 
 /// The bytes of one file, read and written at any offset.
@@ -55,6 +57,12 @@ pub trait Storage: Send + Sync {
     /// Gives up what isn't finished: nothing of it is left, and writing and finishing fail from now on. Harmless on what
     /// is finished or was only opened for reading.
     fn abandon(&self);
+
+    /// Whether any of these bytes, B from the beginning, is to be kept here. What isn't is neither fetched nor announced.
+    fn wants(&self, range: &Range<u64>) -> bool {
+        let _ = range;
+        true
+    }
 
     /// What this storage offers to go on where an earlier attempt has ended; `None` if nothing of it outlasts the process,
     /// or it is finished or given up.

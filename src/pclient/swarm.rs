@@ -70,7 +70,7 @@ pub enum Notice {
 pub struct Progress {
     /// Verified so far, B.
     pub verified: u64,
-    /// The file's size, B; `None` until it has been proved.
+    /// The file's size, or that of what is wanted of it, B; `None` until the file's has been proved.
     pub size: Option<u64>,
     /// Peers that take part.
     pub peers: usize,
@@ -243,7 +243,12 @@ impl Swarm {
             && self.download.as_ref().is_none_or(|download| download.blocks.have().is_complete())
     }
 
-    /// Whether all of it is there, verified, and stored for good.
+    /// Whether all of it is there that is wanted here.
+    pub fn is_done(&self) -> bool {
+        self.content.is_some() && self.download.as_ref().is_none_or(|download| download.blocks.is_done())
+    }
+
+    /// Whether all that is wanted of it is there, verified, and stored for good.
     pub fn is_finished(&self) -> bool {
         self.is_finished
     }
@@ -260,7 +265,8 @@ impl Swarm {
 
     /// How far it is.
     pub fn progress(&self) -> Progress {
-        let size = self.size();
+        let wanted = self.download.as_ref().map(|download| download.blocks.wanted_bytes());
+        let size = self.size().map(|size| wanted.unwrap_or(size));
         let verified = match (&self.download, size) {
             (Some(download), Some(size)) => {
                 let full =

@@ -44,6 +44,8 @@ const FREE: Block = Block::Asked(0);
 pub struct Blocks {
     pub(super) lengths: Lengths,
     pub(super) have: Bitfield,
+    /// What is to be had in the end; `None` if that is all.
+    pub(super) wanted: Option<Bitfield>,
     partial: SmallMap<PieceIndex, Partial>,
     /// Which those are.
     begun: Bitfield,
@@ -68,6 +70,7 @@ impl Blocks {
         Blocks {
             lengths,
             have,
+            wanted: None,
             partial: SmallMap::new(),
             begun: Bitfield::new(&lengths),
             open: BTreeSet::new(),
@@ -84,9 +87,9 @@ impl Blocks {
         &self.have
     }
 
-    /// Which pieces have not arrived as a whole.
+    /// Which pieces that are wanted have not arrived as a whole.
     pub fn missing(&self) -> Bitfield {
-        let mut missing = Bitfield::full(&self.lengths);
+        let mut missing = self.wanted.clone().unwrap_or_else(|| Bitfield::full(&self.lengths));
         missing.remove(&self.have);
         self.storing.iter().for_each(|&piece| _ = missing.clear(piece));
         if let Some(checking) = &self.checking {

@@ -33,7 +33,7 @@ impl Node {
         for (&fid, member) in self.members.iter_mut() {
             match member.role {
                 // What is left to do is the disk's, and that takes the time it takes.
-                Role::Downloading if member.swarm.is_complete() => {}
+                Role::Downloading if member.swarm.is_done() => {}
                 Role::Registering | Role::LookingUp if member.began + self.config.tracker_timeout <= now => {
                     failures.push((fid, self.trackers.silent(), None));
                 }
@@ -65,7 +65,7 @@ impl Node {
     pub(super) fn next_deadline(&self) -> Option<Instant> {
         let members = self.members.values().filter_map(|member| match member.role {
             Role::Registering | Role::LookingUp => Some(member.began + self.config.tracker_timeout),
-            Role::Downloading if member.swarm.is_complete() => None,
+            Role::Downloading if member.swarm.is_done() => None,
             Role::Downloading => {
                 let stall = member.swarm.last_progress() + self.config.stall_timeout;
                 let (peers, wanted) = (member.swarm.peers().len(), self.config.dials());

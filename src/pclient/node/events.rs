@@ -222,7 +222,7 @@ impl Node {
             }
             tracker::Event::Holders { fid, holders, total } => {
                 let Some(member) = self.members.get_mut(&fid) else { return };
-                if member.swarm.is_complete() {
+                if member.swarm.is_done() {
                     return;
                 }
                 member.exchange.on_total(total);
@@ -290,8 +290,9 @@ impl Node {
                 if let Some(member) = self.members.get_mut(&fid) {
                     member.role = Role::Sharing;
                     member.swarm.close_account(now, &self.intake);
-                    let progress = if self.config.gives { COMPLETE } else { 0 };
-                    self.trackers.announce(now, fid, None, member.swarm.size().unwrap_or(0), progress, 0);
+                    let size = member.swarm.size().unwrap_or(0);
+                    let has_all = self.config.gives && member.swarm.is_complete();
+                    self.trackers.announce(now, fid, None, size, if has_all { COMPLETE } else { 0 }, 0);
                 }
                 self.events.push_back(Event::Downloaded(fid));
             }

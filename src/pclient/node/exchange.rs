@@ -89,7 +89,7 @@ impl Node {
         for member in self.members.values_mut() {
             let peers = member.swarm.peers();
             let due = member.exchange.due(peers.len(), self.config.dials()).filter(|&due| due <= now);
-            if due.is_none() || member.role != Role::Downloading || member.swarm.is_complete() {
+            if due.is_none() || member.role != Role::Downloading || member.swarm.is_done() {
                 continue;
             }
             let is_connected = |addr| self.connections.values().any(|c| c.remote == addr);

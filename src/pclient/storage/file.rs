@@ -18,7 +18,7 @@ use crate::Fid;
 use crate::rand::Rng;
 
 /// How often another temporary name is tried where one is taken. One try in four thousand million meets a taken one.
-const NAME_TRIES: u32 = 8;
+pub(super) const NAME_TRIES: u32 = 8;
 
 /// A file on disk.
 ///
@@ -179,23 +179,8 @@ impl Storage for FileStorage {
         self.file.read_exact_at(buf, offset)
     }
 
-    /// Reads from the page cache alone. A file system that can't (tmpfs, which is memory, is one) is read at once.
-    #[cfg(target_os = "linux")]
     fn try_read_at(&self, offset: u64, buf: &mut [u8]) -> io::Result<bool> {
-        use rustix::io::{Errno, ReadWriteFlags, preadv2};
-        let mut filled = 0;
-        while filled < buf.len() {
-            let part = &mut [io::IoSliceMut::new(&mut buf[filled..])];
-            match preadv2(&self.file, part, offset + filled as u64, ReadWriteFlags::NOWAIT) {
-                Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
-                Ok(read) => filled += read,
-                Err(Errno::AGAIN) => return Ok(false),
-                Err(Errno::INTR) => {}
-                Err(Errno::OPNOTSUPP) => return self.read_at(offset, buf).map(|()| true),
-                Err(error) => return Err(error.into()),
-            }
-        }
-        Ok(true)
+        try_read_at(&self.file, offset, buf)
     }
 
     fn write_at(&self, offset: u64, data: &[u8]) -> io::Result<()> {
@@ -271,6 +256,30 @@ impl Drop for FileStorage {
     }
 }
 
+/// Reads from the page cache alone; false if not all is there. A file system that can't (tmpfs, which is memory, is one) is read
+/// at once.
+pub(super) fn try_read_at(file: &File, offset: u64, buf: &mut [u8]) -> io::Result<bool> {
+    #[cfg(target_os = "linux")]
+    {
+        use rustix::io::{Errno, ReadWriteFlags, preadv2};
+        let mut filled = 0;
+        while filled < buf.len() {
+            let part = &mut [io::IoSliceMut::new(&mut buf[filled..])];
+            match preadv2(file, part, offset + filled as u64, ReadWriteFlags::NOWAIT) {
+                Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
+                Ok(read) => filled += read,
+                Err(Errno::AGAIN) => return Ok(false),
+                Err(Errno::INTR) => {}
+                Err(Errno::OPNOTSUPP) => return file.read_exact_at(buf, offset).map(|()| true),
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Ok(true)
+    }
+    #[cfg(not(target_os = "linux"))]
+    file.read_exact_at(buf, offset).map(|()| true)
+}
+
 struct Positioned<'a> {
     file: &'a File,
     offset: u64,
@@ -285,7 +294,7 @@ impl Read for Positioned<'_> {
 }
 
 /// Refuses a target where there is anything, be it a dangling link, or that can't be a file.
-fn check_vacant(target: &Path) -> io::Result<()> {
+pub(super) fn check_vacant(target: &Path) -> io::Result<()> {
     if target.file_name().is_none() {
         return Err(io::Error::new(io::ErrorKind::InvalidInput, "not a file name"));
     }
@@ -345,7 +354,7 @@ fn rename_over_placeholder(from: &Path, to: &Path) -> io::Result<()> {
 }
 
 /// Makes the names in the directory of `path` last.
-fn sync_directory_of(path: &Path) -> io::Result<()> {
+pub(super) fn sync_directory_of(path: &Path) -> io::Result<()> {
     let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
     match File::open(directory)?.sync_all() {
         // Some file systems have nothing to sync for a directory.

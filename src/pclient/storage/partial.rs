@@ -16,7 +16,7 @@ use rustix::fs::OFlags;
 use crate::{Fid, name};
 
 /// How often it is tried again if somebody else exchanges the file meanwhile.
-const TRIES: u32 = 4;
+pub(super) const TRIES: u32 = 4;
 
 /// A file under a name of its own, locked against other processes.
 #[derive(Debug)]
@@ -178,7 +178,7 @@ fn open_own(path: &Path, for_writing: bool) -> io::Result<Option<File>> {
 }
 
 /// Whether `path` is the name of `file`.
-fn is_at(file: &File, path: &Path) -> io::Result<bool> {
+pub(super) fn is_at(file: &File, path: &Path) -> io::Result<bool> {
     let own = file.metadata()?;
     match path.symlink_metadata() {
         Ok(there) => Ok((there.dev(), there.ino()) == (own.dev(), own.ino())),

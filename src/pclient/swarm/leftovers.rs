@@ -77,7 +77,7 @@ impl Swarm {
         }
         if is_over {
             self.report_found();
-            return if self.is_complete() { self.complete() } else { self.refill_all(now) };
+            return if self.is_done() { self.complete() } else { self.refill_all(now) };
         }
         let Some(content) = &self.content else { return };
         let (manifest, storage) = (Arc::clone(&content.manifest), Arc::clone(&content.storage));

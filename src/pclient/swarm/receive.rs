@@ -163,13 +163,21 @@ impl Swarm {
             Ok(storage) => storage,
             Err(error) => return self.notices.push(Notice::Failed(error)),
         };
-        self.download = Some(Download::new(lengths, Bitfield::new(&lengths)));
+        let mut download = Download::new(lengths, Bitfield::new(&lengths));
+        let mut wanted = Bitfield::full(&lengths);
+        for piece in lengths.pieces().filter(|&piece| !storage.wants(&lengths.piece_range(piece))) {
+            wanted.clear(piece);
+        }
+        if !wanted.is_complete() {
+            download.blocks.want_only(wanted);
+        }
+        self.download = Some(download);
         self.content = Some(Content::new(manifest, storage));
         self.last_progress = now;
         self.look_back(now);
         let keys: Vec<Handle> = self.peers.keys().copied().collect();
         keys.into_iter().for_each(|key| self.understand_peer(now, key, &lengths));
-        if self.is_complete() {
+        if self.is_done() {
             self.complete();
         } else {
             self.refill_all(now);
@@ -281,14 +289,14 @@ impl Swarm {
             }
         }
         self.schedule_haves(now);
-        if self.is_complete() {
+        if self.is_done() {
             self.complete();
         } else if was_held_up {
             self.refill_all(now);
         }
     }
 
-    /// All pieces are there: nothing more is asked for, and what is written is to last.
+    /// All pieces that are wanted are there: nothing more is asked for, and what is written is to last.
     pub(super) fn complete(&mut self) {
         self.tick = None;
         self.set_starved(false);
@@ -296,7 +304,7 @@ impl Swarm {
             let twice = download.duplicate_bytes;
             let cancels = download.give_up_all(&mut self.peers);
             self.send_asks(cancels);
-            log::info!("{}: all is here; {twice} B came twice", self.fid.short());
+            log::info!("{}: all that is wanted is here; {twice} B came twice", self.fid.short());
         }
         let Some(content) = &self.content else { return };
         let storage = Arc::clone(&content.storage);

@@ -284,7 +284,7 @@ impl Swarm {
     }
 
     pub(super) fn flush_haves(&mut self, now: Instant) {
-        let Some(flush) = self.haves.begin(now, self.is_complete()) else { return };
+        let Some(flush) = self.haves.begin(now, self.is_done()) else { return };
         let channel = self.number.into();
         for (&key, peer) in self.peers.iter_mut() {
             if peer.began_complete && !flush.to_sources {

@@ -82,7 +82,7 @@ impl Swarm {
         } else {
             Cause::Peers
         };
-        let size = lengths.size();
+        let size = download.blocks.wanted_bytes();
         let out = size.saturating_sub(u64::from(first_copies.count()) * piece);
         // What is still to be verified may be missing after all.
         let spread = (!download.blocks.is_looking_back()).then_some(Spread { out, size, piece });
