@@ -65,7 +65,7 @@ impl Choice {
 }
 
 fn matches(pattern: &Pattern, name: &str) -> bool {
-    let options = MatchOptions { require_literal_separator: true, ..MatchOptions::default() };
+    let options = MatchOptions { require_literal_separator: true, ..MatchOptions::new() };
     pattern.matches_with(name, options)
 }
 

@@ -199,7 +199,7 @@ impl Swarm {
             suspects: Suspects::default(),
             crowd: Crowd::new(now),
             sending: RateMeter::new(now),
-            rounds: Rounds::new(),
+            rounds: Rounds::new(now),
             gives: true,
             served: 0,
             tick: None,

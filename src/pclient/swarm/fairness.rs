@@ -6,6 +6,7 @@ use super::Swarm;
 use crate::pclient::choker::{self, Contender, Standing};
 use crate::pclient::message::Message;
 use crate::pclient::peer::Peer;
+use crate::pclient::rate::RateMeter;
 use crate::pclient::status::PeerStatus;
 use crate::rudp::{Class, Handle};
 use crate::time::{Duration, Instant};
@@ -14,8 +15,10 @@ use crate::time::{Duration, Instant};
 const INTEREST: Duration = Duration::from_secs(10);
 /// Whoever took so many pieces and gave none freeloads.
 const FREELOAD_PIECES: u64 = 4;
-/// What the uplink was seen to send is forgotten by so much a round: it may be idle, and still be fast.
-const UPLINK_DECAY: f64 = 0.98;
+/// Nobody is choked where a piece for each takes longer than this.
+const LONGEST_TURNS: Duration = Duration::from_secs(2);
+/// Over so much time it is averaged what the uplink sends: a few blocks in a row say nothing of a slow one.
+const UPLINK_TIME: Duration = Duration::from_secs(5);
 
 /// What a swarm keeps for its choker.
 #[derive(Debug)]
@@ -23,18 +26,23 @@ pub(super) struct Rounds {
     /// Whether anybody is ever choked.
     pub(super) is_on: bool,
     due: Option<Instant>,
-    /// The greatest rate at which content was sent of late, B/s.
-    uplink: f64,
+    /// What is sent of the content.
+    uplink: RateMeter,
 }
 
 impl Rounds {
-    pub(super) fn new() -> Rounds {
-        Rounds { is_on: true, due: None, uplink: 0.0 }
+    pub(super) fn new(now: Instant) -> Rounds {
+        Rounds { is_on: true, due: None, uplink: RateMeter::with_time_constant(now, UPLINK_TIME) }
     }
 
     /// When places are given anew.
     pub(super) fn due(&self) -> Option<Instant> {
         self.due
+    }
+
+    /// `bytes` B of content were sent.
+    pub(super) fn on_sent(&mut self, now: Instant, bytes: u64) {
+        self.uplink.add(now, bytes);
     }
 
     /// Somebody takes part.
@@ -52,14 +60,11 @@ impl Swarm {
             return;
         }
         self.rounds.due = (!self.peers.is_empty()).then_some(now + choker::ROUND);
-        self.rounds.uplink = (self.rounds.uplink * UPLINK_DECAY).max(self.sending.rate(now));
+        let uplink = self.rounds.uplink.rate(now);
         let Some(content) = &self.content else { return };
         let lengths = content.manifest.lengths();
         let much = FREELOAD_PIECES * u64::from(lengths.full_piece_len());
-        let is_interested = |peer: &Peer| {
-            let wants = peer.queue.is_waiting() || now.since(peer.queue.asked) < INTEREST;
-            !peer.began_complete && peer.piece_count() < lengths.piece_count() && wants
-        };
+        let is_interested = |peer: &Peer| peer.queue.is_waiting() || now.since(peer.queue.asked) < INTEREST;
         let contender = |(&key, peer): (&Handle, &Peer)| {
             let dealings = &peer.dealings;
             Contender {
@@ -79,9 +84,18 @@ impl Swarm {
                 freeloads: dealings.is_freeloading(much),
             }
         };
-        let interested = self.peers.iter().filter(|(_, peer)| is_interested(peer));
+        let is_hungry = |peer: &Peer| !peer.began_complete && peer.piece_count() < lengths.piece_count();
+        let hungry: Vec<_> = self.peers.iter().filter(|(_, peer)| is_hungry(peer)).collect();
+        let count = hungry.len();
+        let interested = hungry.into_iter().filter(|(_, peer)| is_interested(peer));
         let mut contenders: Vec<Contender> = interested.map(contender).collect();
-        choker::assign(now, choker::places(self.rounds.uplink), &mut contenders, &mut self.rng);
+        // Where all together wait for their turns for long, each has its own: nobody may starve.
+        let turns = count as u64 * u64::from(lengths.full_piece_len());
+        let places = match turns as f64 > LONGEST_TURNS.as_secs_f64() * uplink {
+            true => count,
+            false => choker::places(uplink),
+        };
+        choker::assign(now, places, &mut contenders, &mut self.rng);
         for contender in contenders {
             self.set_standing(now, &contender);
         }

@@ -225,6 +225,7 @@ impl Swarm {
                         peer.dealings.on_given(now, len as u64);
                     }
                     self.served += len as u64;
+                    self.rounds.on_sent(now, len as u64);
                     return Some((serve.to, buf));
                 }
             }
