@@ -14,6 +14,7 @@ use swarmcast::{Error, Fid, PClient};
 
 use super::address::Address;
 use super::failure::{Code, Failure};
+use super::fairness::Fairness;
 use super::folder::{self, Choice};
 use super::peer::{Limits, Peer};
 use super::progress::{Display, Snapshot, in_retrospect, mean_rate, measured, percent};
@@ -58,6 +59,9 @@ pub(super) struct Args {
 
     #[command(flatten)]
     limits: Limits,
+
+    #[command(flatten)]
+    fairness: Fairness,
 }
 
 /// Fetches, and returns when all is there.
@@ -96,7 +100,7 @@ pub(super) fn run(args: &Args, screen: &Screen) -> Result<(), Failure> {
     let target = if is_list { None } else { Some(find_target(args, &ticket, screen)?) };
     let (sender, events) = mpsc::channel();
     interrupt::watch(sender.clone(), Event::Interrupted)?;
-    let peer = Peer::open(args.bind.as_ref(), &ticket.trackers, args.limits)?;
+    let peer = Peer::open(args.bind.as_ref(), &ticket.trackers, args.limits, args.fairness)?;
     let Some(target) = target else {
         let listed = folder::list(&args.choice, screen, &peer, &ticket, sender, &events);
         peer.close();
@@ -108,7 +112,7 @@ pub(super) fn run(args: &Args, screen: &Screen) -> Result<(), Failure> {
         }
         _ => Errand::of_file(ticket, target),
     };
-    let fetched = fetch(screen, &peer, &errand, sender, &events);
+    let fetched = fetch(args, screen, &peer, &errand, sender, &events);
     if fetched.is_ok() && args.seeding.is_wanted() {
         seed(args, screen, &peer, &errand, &events)?;
     }
@@ -127,7 +131,7 @@ fn seed(
     let Errand { ticket, target, .. } = errand;
     screen.hint("serving it to others; Ctrl-C ends that");
     let (clock, fid) = (Clock::new(), ticket.fid);
-    share::seed(screen, peer, fid, target.path(), || {
+    share::seed(screen, peer, fid, target.path(), args.fairness, || {
         let progress = peer.client.progress(fid).unwrap_or_default();
         let size = progress.size.unwrap_or(ticket.size);
         if args.seeding.is_over(clock.now().since(Instant::ORIGIN), progress.served, size) {
@@ -193,6 +197,7 @@ fn visible(name: &FileName) -> String {
 
 /// Fetches, showing how far it is, until it is done, has failed or was interrupted.
 fn fetch(
+    args: &Args,
     screen: &Screen,
     peer: &Peer,
     errand: &Errand,
@@ -205,6 +210,7 @@ fn fetch(
     let (clock, client, begin) = (Clock::new(), Arc::clone(&peer.client), Arc::clone(&errand.begin));
     thread::spawn(move || sender.send(Event::Done(begin(&client))));
     let mut display = Display::new(screen, clock.now());
+    let mut watch = args.fairness.watch(clock.now());
     let mut progress = Progress::default();
     let result = loop {
         match events.recv_timeout(REFRESH) {
@@ -212,6 +218,7 @@ fn fetch(
             Err(mpsc::RecvTimeoutError::Timeout) => {
                 progress = look(peer, ticket, progress, screen);
                 display.show(clock.now(), snapshot(peer, ticket, progress));
+                watch.show(clock.now(), &peer.client, screen);
             }
             Ok(Event::Interrupted) | Err(mpsc::RecvTimeoutError::Disconnected) => {
                 display.clear();

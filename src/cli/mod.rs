@@ -6,7 +6,7 @@
 //!   subcommands
 //! - [`config`]: flags from variables and a file; [`json`]: what programs read
 //! - [`target`], [`stream`], [`seeding`]: parts of `get`
-//! - [`folder`]: what `share` and `get` do with folders
+//! - [`fairness`]: who of the peers goes first; [`folder`]: what `share` and `get` do with folders
 //! - [`ticket`]: the line that `share` prints and `get` takes; [`address`]: HOST:PORT as people write it
 //! - [`failure`]: what goes wrong, and the exit codes; [`interrupt`]: Ctrl-C
 //! - [`progress`]: a bar on a terminal, lines in a pipe; [`screen`]: who may write to the terminal when
@@ -16,6 +16,7 @@ mod bench;
 mod compare;
 mod config;
 mod failure;
+mod fairness;
 mod folder;
 mod get;
 mod hash;

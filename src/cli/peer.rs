@@ -9,6 +9,7 @@ use swarmcast::{PClient, Proxy};
 
 use super::address::{Address, HostPort};
 use super::failure::{Code, Failure};
+use super::fairness::Fairness;
 
 /// How fast this machine may send and receive.
 #[derive(Clone, Copy, Debug, clap::Args)]
@@ -41,6 +42,7 @@ impl Peer {
         bind: Option<&Address>,
         trackers: &[HostPort],
         limits: Limits,
+        fairness: Fairness,
     ) -> Result<Peer, Failure> {
         let found = find(trackers)?;
         let all = || found.iter().flatten().copied();
@@ -64,7 +66,8 @@ impl Peer {
         let (up, down) = (limits.limit_up.bytes_per_sec(), limits.limit_down.bytes_per_sec());
         let proxy =
             Proxy::bind(wanted, up, down).map_err(|error| Failure::bind(wanted, "--bind", &error.into()))?;
-        let config = Config { download_limit: limits.limit_down, ..Config::default() };
+        let (download_limit, choking) = (limits.limit_down, !fairness.no_choking);
+        let config = Config { download_limit, choking, ..Config::default() };
         let client = PClient::with_trackers(&used, proxy.clone(), config)?;
         Ok(Peer { client: Arc::new(client), proxy, trackers: used })
     }

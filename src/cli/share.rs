@@ -14,6 +14,7 @@ use swarmcast::{Error, Fid, Tracker};
 
 use super::address::{Address, Host, HostPort};
 use super::failure::{Code, Failure, show_path};
+use super::fairness::Fairness;
 use super::folder::{self, Shared};
 use super::peer::{Limits, Peer, local_ip, resolve};
 use super::progress::{Meter, measured, peers};
@@ -66,6 +67,9 @@ pub(super) struct Args {
 
     #[command(flatten)]
     limits: Limits,
+
+    #[command(flatten)]
+    fairness: Fairness,
 }
 
 #[derive(Clone, Debug)]
@@ -81,7 +85,7 @@ pub(super) fn run(args: &Args, screen: &Screen) -> Result<(), Failure> {
     let (sender, events) = mpsc::channel();
     interrupt::watch(sender.clone(), Event::Interrupted)?;
     let (embedded, trackers) = find_trackers(args, &sender)?;
-    let peer = Peer::open(args.bind.as_ref(), &trackers, args.limits)?;
+    let peer = Peer::open(args.bind.as_ref(), &trackers, args.limits, args.fairness)?;
     let ended = register(args, screen, &peer, sender, &events).and_then(|registered| {
         let Some(shared) = registered else {
             return Err(Failure::interrupted("interrupted: nothing is shared"));
@@ -97,7 +101,7 @@ pub(super) fn run(args: &Args, screen: &Screen) -> Result<(), Failure> {
             ));
         }
         announce(screen, &args.file, &shared.extent(size), &ticket, &peer.trackers);
-        seed(screen, &peer, shared.content, &args.file, || wait_for_end(&events))
+        seed(screen, &peer, shared.content, &args.file, args.fairness, || wait_for_end(&events))
     });
     peer.close();
     if let Some(tracker) = embedded {
@@ -227,10 +231,12 @@ pub(super) fn seed(
     peer: &Peer,
     fid: Fid,
     path: &Path,
+    fairness: Fairness,
     mut poll: impl FnMut() -> Option<Result<(), Failure>>,
 ) -> Result<(), Failure> {
     let (clock, mut meter) = (Clock::new(), Meter::default());
     let (mut pace, mut told) = (json::Pace::default(), None);
+    let mut watch = fairness.watch(clock.now());
     let spinner = spinner(screen);
     let sent_before = peer.proxy.stats().bytes_sent;
     let sent = || peer.proxy.stats().bytes_sent - sent_before;
@@ -246,6 +252,7 @@ pub(super) fn seed(
             ByteSize(meter.rate())
         ));
         spinner.tick();
+        watch.show(now, &peer.client, screen);
         let news = json::Event::serving(progress, sent(), meter.rate());
         if told.as_ref() != Some(&news) && pace.is_due(now) {
             screen.event(|| news.clone());

@@ -3,8 +3,8 @@
 use swarmcast::pclient::account::{Cause, Spent};
 use swarmcast::simulate::{ReceiverReport, Report, Scenario, Watched};
 use swarmcast::time::Duration;
-use swarmcast::units::ByteSize;
 
+use super::super::fairness::table;
 use super::super::progress::measured;
 
 /// More receivers than this are shown as a few that stand for all.
@@ -101,28 +101,9 @@ fn row(name: &str, receiver: &ReceiverReport) -> String {
 
 /// How a node stood with its peers when it last saw them, as a table.
 pub(super) fn of_peers(watched: &Watched) -> String {
-    let head = format!(
-        "{:<14} {:>10} {:>10} {:>10} {:>10} {:>10}  {:<31} {:<8}",
-        watched.name, "from it", "to it", "got", "given", "credit", "it is", "we are"
-    );
-    let rows = watched.peers.iter().filter_map(|peer| {
-        let status = &peer.moments.last()?.status;
-        let rate = |rate: f64| format!("{}/s", ByteSize(rate as u64));
-        let credit = status.credit();
-        Some(format!(
-            "{:<14} {:>10} {:>10} {:>10} {:>10} {:>10}  {:<31} {:<8}",
-            peer.name,
-            rate(status.download_rate),
-            rate(status.upload_rate),
-            ByteSize(status.downloaded).to_string(),
-            ByteSize(status.uploaded).to_string(),
-            format!("{}{}", if credit < 0 { "-" } else { "" }, ByteSize(credit.unsigned_abs())),
-            status.standing.to_string(),
-            if status.chokes_us { "choked" } else { "unchoked" },
-        ))
-    });
-    let rows: Vec<String> = rows.map(|row| row.trim_end().to_owned()).collect();
-    [vec![head.trim_end().to_owned()], rows].concat().join("\n")
+    let last =
+        watched.peers.iter().filter_map(|peer| Some((peer.name.clone(), &peer.moments.last()?.status)));
+    table(&watched.name, last)
 }
 
 /// One of several runs, in a line.
