@@ -6,6 +6,7 @@
 //!   subcommands
 //! - [`config`]: flags from variables and a file; [`json`]: what programs read
 //! - [`target`], [`stream`], [`seeding`]: parts of `get`
+//! - [`lan`]: how the two find each other in the local network
 //! - [`folder`]: what `share` and `get` do with folders
 //! - [`ticket`]: the line that `share` prints and `get` takes; [`address`]: HOST:PORT as people write it
 //! - [`failure`]: what goes wrong, and the exit codes; [`interrupt`]: Ctrl-C
@@ -22,6 +23,7 @@ mod hash;
 mod info;
 mod interrupt;
 mod json;
+mod lan;
 mod manual;
 mod peer;
 mod progress;
