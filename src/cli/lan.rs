@@ -18,12 +18,12 @@ use super::peer::{Limits, Peer};
 /// # Errors
 /// If it is in none.
 pub(super) fn place() -> Result<(IpAddr, Vec<SocketAddr>), Failure> {
-    let addrs = addresses().map_err(|error| unusable(&error))?;
+    let addrs = addresses().map_err(|error| unusable(Code::Other, &error))?;
     let any: IpAddr = match addrs.iter().any(SocketAddr::is_ipv6) {
         true => Ipv6Addr::UNSPECIFIED.into(),
         false => Ipv4Addr::UNSPECIFIED.into(),
     };
-    if addrs.is_empty() { Err(unusable(&"it has no address")) } else { Ok((any, addrs)) }
+    if addrs.is_empty() { Err(unusable(Code::Other, &"it has no address")) } else { Ok((any, addrs)) }
 }
 
 /// A peer at every address, which `tracker` then lists by each of `addrs`.
@@ -44,7 +44,7 @@ pub(super) fn peer(
 /// Has whoever asks for `fid` find `tracker`, until what it gives is dropped.
 pub(super) fn answer(fid: Fid, tracker: &Tracker) -> Result<Responder, Failure> {
     let port = NonZeroU16::new(tracker.local_addr().port()).expect("what is bound has a port");
-    Responder::start(fid, port).map_err(|error| unusable(&error))
+    Responder::start(fid, port).map_err(|error| unusable(Code::Other, &error))
 }
 
 /// Who knows a tracker for `fid`; ends early when the user wants an end.
@@ -60,7 +60,7 @@ pub(super) fn look_for(fid: Fid, events: &mpsc::Receiver<Event>) -> Result<Vec<H
     if is_interrupted.get() {
         return Err(Failure::interrupted("interrupted: nothing was written"));
     }
-    let found = found.map_err(|error| unusable(&error))?;
+    let found = found.map_err(|error| unusable(Code::TrackerUnreachable, &error))?;
     if found.is_empty() {
         return Err(Failure::new(
             Code::TrackerUnreachable,
@@ -74,9 +74,11 @@ pub(super) fn look_for(fid: Fid, events: &mpsc::Receiver<Event>) -> Result<Vec<H
     Ok(found.into_iter().map(HostPort::from).collect())
 }
 
-fn unusable(why: &dyn std::fmt::Display) -> Failure {
+fn unusable(code: Code, why: &dyn std::fmt::Display) -> Failure {
     Failure::new(
-        Code::TrackerUnreachable,
-        format!("this machine can't use the local network ({why}): connect it to one, or name a tracker"),
+        code,
+        format!(
+            "this machine can't use the local network ({why}): connect it to one, or name an address instead"
+        ),
     )
 }

@@ -91,7 +91,7 @@ pub(super) fn run(args: &Args, screen: &Screen) -> Result<(), Failure> {
     let metadata = fs::metadata(&args.file).map_err(|error| Failure::file(&args.file, &error))?;
     let (sender, events) = mpsc::channel();
     interrupt::watch(sender.clone(), Event::Interrupted)?;
-    let (embedded, trackers, peer) = open(args, &sender)?;
+    let Opened { embedded, trackers, peer } = open(args, &sender)?;
     let ended = register(args, screen, &peer, sender, &events).and_then(|registered| {
         let Some(shared) = registered else {
             return Err(Failure::interrupted("interrupted: nothing is shared"));
@@ -119,20 +119,25 @@ pub(super) fn run(args: &Args, screen: &Screen) -> Result<(), Failure> {
     ended
 }
 
-/// The tracker that is started here, if there is one, those that stand in the ticket, and the peer.
-fn open(
-    args: &Args,
-    events: &mpsc::Sender<Event>,
-) -> Result<(Option<Arc<Tracker>>, Vec<HostPort>, Peer), Failure> {
+/// What sharing takes.
+struct Opened {
+    /// The tracker that is started here, if none was named.
+    embedded: Option<Arc<Tracker>>,
+    /// Those that stand in the ticket.
+    trackers: Vec<HostPort>,
+    peer: Peer,
+}
+
+fn open(args: &Args, events: &mpsc::Sender<Event>) -> Result<Opened, Failure> {
     if !args.lan {
         let (embedded, trackers) = find_trackers(args, events)?;
         let peer = Peer::open(args.bind.as_ref(), &trackers, args.limits)?;
-        return Ok((embedded, trackers, peer));
+        return Ok(Opened { embedded, trackers, peer });
     }
     let (any, addrs) = lan::place()?;
     let tracker = serve(start_tracker(any, None)?, events);
     let peer = lan::peer(any, &addrs, &tracker, args.limits)?;
-    Ok((Some(tracker), Vec::new(), peer))
+    Ok(Opened { embedded: Some(tracker), trackers: Vec::new(), peer })
 }
 
 /// Has `tracker` serve from now on.

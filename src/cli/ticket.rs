@@ -151,11 +151,11 @@ impl Ticket {
         let size = reader.varint()?;
         let next = |reader: &Reader<'_>| payload.get(payload.len() - reader.len()).copied();
         let mut trackers = Vec::new();
-        let has_tracker = next(&reader) != Some(NO_TRACKER);
-        if !has_tracker {
-            reader.u8()?;
-        }
-        while has_tracker {
+        loop {
+            if trackers.is_empty() && next(&reader) == Some(NO_TRACKER) {
+                reader.u8()?;
+                break;
+            }
             trackers.push(match next(&reader) {
                 Some(BY_NAME) => {
                     reader.u8()?;

@@ -50,9 +50,7 @@ impl Multicast {
     /// `AddrNotAvailable` if it is in none; what the system says if it lets none be joined.
     pub fn listen(group: Group) -> io::Result<Multicast> {
         Multicast::open(group, |is_v4, interfaces| {
-            let ip = if is_v4 { group.v4.into() } else { group.v6.into() };
-            // Bound to the group, it hears nothing that is sent to this machine alone.
-            let socket = socket(SocketAddr::new(ip, group.port))?;
+            let socket = socket(is_v4, group.port)?;
             let joined = |index: u32| match is_v4 {
                 true => socket.join_multicast_v4_n(&group.v4, &InterfaceIndexOrAddress::Index(index)),
                 false => socket.join_multicast_v6(&group.v6, index),
@@ -72,10 +70,7 @@ impl Multicast {
     /// # Errors
     /// `AddrNotAvailable` if the machine is in no network.
     pub fn speak(group: Group) -> io::Result<Multicast> {
-        Multicast::open(group, |is_v4, _| {
-            let ip: IpAddr = if is_v4 { Ipv4Addr::UNSPECIFIED.into() } else { Ipv6Addr::UNSPECIFIED.into() };
-            socket(SocketAddr::new(ip, 0))
-        })
+        Multicast::open(group, |is_v4, _| socket(is_v4, 0))
     }
 
     fn open(
@@ -215,12 +210,14 @@ fn choose(socket: &UdpSocket, ip: IpAddr) -> io::Result<()> {
     }
 }
 
-/// A socket at `addr`, shared with others who listen there, whose datagrams stay on the link.
-fn socket(addr: SocketAddr) -> io::Result<Socket> {
+/// A socket at `port` (0: any) of all addresses, shared with others who listen there, whose datagrams stay on the link.
+fn socket(is_v4: bool, port: u16) -> io::Result<Socket> {
+    let ip: IpAddr = if is_v4 { Ipv4Addr::UNSPECIFIED.into() } else { Ipv6Addr::UNSPECIFIED.into() };
+    let addr = SocketAddr::new(ip, port);
     let socket = Socket::new(Domain::for_address(addr), Type::DGRAM, Some(Protocol::UDP))?;
     socket.set_nonblocking(true)?;
     socket.set_reuse_address(true)?;
-    if addr.is_ipv4() {
+    if is_v4 {
         socket.set_ttl_v4(1)?;
         socket.set_multicast_ttl_v4(1)?;
     } else {
