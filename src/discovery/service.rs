@@ -15,9 +15,9 @@ use crate::rudp::packet::Transaction;
 use crate::time::{Clock, Duration, Instant};
 
 /// When the question is asked, ms after the beginning; wireless networks lose many multicasts.
-const ASKED_AT: [u64; 5] = [0, 200, 600, 1_400, 3_000];
+const ASKED_AT: [u64; 4] = [0, 150, 450, 1_000];
 /// When nobody is expected to answer any more.
-const PATIENCE: Duration = Duration::from_secs(4);
+const PATIENCE: Duration = Duration::from_secs(2);
 /// After the first answer, others may come for so long.
 const MORE: Duration = Duration::from_millis(20);
 /// How soon it is noticed that nobody wants to know any more.
@@ -30,7 +30,7 @@ const ANSWER_GAP: Duration = Duration::from_millis(20);
 const ANSWERS_AHEAD: Duration = Duration::from_secs(1);
 
 /// Asks who in the local network knows a tracker for `fid`, and gives their trackers' addresses in the order of the answers; none if
-/// nobody answers within 4 s, or once `is_wanted` says no.
+/// nobody answers within 2 s, or once `is_wanted` says no.
 ///
 /// # Errors
 /// The system's; `AddrNotAvailable` if the machine is in no network.
