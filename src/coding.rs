@@ -2,7 +2,7 @@
 //!
 //! All integers are big-endian. Variable-length integers are QUIC's (RFC 9000 §16). No format is known here.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV6};
 
 /// The largest value that a variable-length integer holds: 2⁶² − 1.
 pub const VARINT_MAX: u64 = (1 << 62) - 1;
@@ -97,6 +97,17 @@ impl<'a> Reader<'a> {
             _ => return Err(Malformed),
         };
         Ok(SocketAddr::new(ip, self.u16()?))
+    }
+}
+
+/// `addr` as it is to be called by who has read it in a datagram from `teller`: an IPv6 address of link-local scope is one on the
+/// teller's link.
+pub fn on_link_of(teller: SocketAddr, addr: SocketAddr) -> SocketAddr {
+    match (addr, teller) {
+        (SocketAddr::V6(addr), SocketAddr::V6(teller)) if addr.ip().is_unicast_link_local() => {
+            SocketAddrV6::new(*addr.ip(), addr.port(), 0, teller.scope_id()).into()
+        }
+        _ => addr,
     }
 }
 
@@ -208,6 +219,20 @@ mod tests {
             assert_eq!(Reader::new(&buf).socket_addr(), Ok(addr));
         }
         assert_eq!(Reader::new(&[5, 0, 0, 0, 0, 0, 0]).socket_addr(), Err(Malformed));
+    }
+
+    #[test]
+    fn what_counts_on_one_link_only_gets_the_scope_of_who_tells_of_it() {
+        let addr = |text: &str| text.parse::<SocketAddr>().unwrap();
+        for (teller, told, called) in [
+            ("[fe80::1%3]:9", "[fe80::2]:7", "[fe80::2%3]:7"),
+            ("[fe80::1%3]:9", "[2001:db8::2]:7", "[2001:db8::2]:7"),
+            ("[fe80::1%3]:9", "10.0.0.2:7", "10.0.0.2:7"),
+            ("[2001:db8::1]:9", "[fe80::2]:7", "[fe80::2]:7"),
+            ("10.0.0.1:9", "[fe80::2]:7", "[fe80::2]:7"),
+        ] {
+            assert_eq!(on_link_of(addr(teller), addr(told)), addr(called), "{teller} tells of {told}");
+        }
     }
 
     #[test]

@@ -7,6 +7,7 @@
 //! simulated links. `ARCHITECTURE.md` is the map of the house.
 
 pub mod coding;
+pub mod discovery;
 pub mod driver;
 mod error;
 mod fid;

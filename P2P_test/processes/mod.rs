@@ -4,6 +4,8 @@
 
 #![allow(dead_code, reason = "every target takes what it needs")]
 
+pub(crate) mod lan;
+
 use std::collections::BTreeMap;
 use std::fs;
 use std::io::{BufRead as _, BufReader, Read};
@@ -20,15 +22,22 @@ use swarmcast::time::{Clock, Duration, Instant};
 /// Nothing here should take longer. A test that waits this long has failed.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(25);
 
-/// A directory of its own for a test, removed afterwards.
-pub(crate) struct Sandbox(pub(crate) PathBuf);
+/// A directory of its own for a test, removed afterwards; and the network namespace that it is worked from, if not the test's own.
+pub(crate) struct Sandbox(pub(crate) PathBuf, Option<String>);
 
 impl Sandbox {
     pub(crate) fn new() -> Sandbox {
         let name = format!("cli-{:016x}", Rng::from_os().u64());
         let path = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
         fs::create_dir_all(&path).unwrap();
-        Sandbox(path)
+        Sandbox(path, None)
+    }
+
+    /// On a machine of a local network.
+    pub(crate) fn on(machine: &lan::Machine) -> Sandbox {
+        let mut sandbox = Sandbox::new();
+        sandbox.1 = Some(machine.namespace.clone());
+        sandbox
     }
 
     /// A file of `len` B that follow from `seed`.
@@ -46,12 +55,12 @@ impl Sandbox {
     }
 
     pub(crate) fn start(&self, args: &[&str]) -> Running {
-        Running::start(&self.0, args)
+        self.start_with(args, &[])
     }
 
     /// As [`start`](Sandbox::start), with these variables in its environment.
     pub(crate) fn start_with(&self, args: &[&str], variables: &[(&str, &str)]) -> Running {
-        Running::start_with(&self.0, args, variables)
+        Running::start_in(self.1.as_deref(), &self.0, args, variables)
     }
 
     /// Runs the program to its end.
@@ -111,11 +120,19 @@ pub(crate) struct Ended {
 
 impl Running {
     pub(crate) fn start(directory: &Path, args: &[&str]) -> Running {
-        Running::start_with(directory, args, &[])
+        Running::start_in(None, directory, args, &[])
     }
 
-    pub(crate) fn start_with(directory: &Path, args: &[&str], variables: &[(&str, &str)]) -> Running {
-        let mut child = Command::new(env!("CARGO_BIN_EXE_swarmcast"))
+    fn start_in(
+        namespace: Option<&str>,
+        directory: &Path,
+        args: &[&str],
+        variables: &[(&str, &str)],
+    ) -> Running {
+        let program = env!("CARGO_BIN_EXE_swarmcast");
+        // `ip` becomes the program, so signals reach that.
+        let mut command = namespace.map_or_else(|| Command::new(program), |name| lan::inside(name, program));
+        let mut child = command
             .args(args)
             .current_dir(directory)
             .env_remove("RUST_LOG")

@@ -32,6 +32,8 @@ const ALLOWED: &[(&str, &[&str])] = &[
         "pclient",
         &["coding", "error", "fid", "machine", "name", "rand", "rudp", "small", "time", "tracker", "units"],
     ),
+    // Speaks to the local network itself: a question and an answer, with no machine to drive.
+    ("discovery", &["coding", "fid", "proxy", "rand", "rudp", "time"]),
     // The two worlds.
     ("driver", &["error", "machine", "proxy", "rand", "time", "units"]),
     ("sim", &["machine", "proxy::shaper", "rand", "rudp::packet", "time", "units"]),
@@ -57,8 +59,19 @@ const ALLOWED: &[(&str, &[&str])] = &[
     (
         "cli",
         &[
-            "coding", "error", "fid", "name", "pclient", "proxy", "rand", "sc_model", "simulate", "time",
-            "tracker", "units",
+            "coding",
+            "discovery",
+            "error",
+            "fid",
+            "name",
+            "pclient",
+            "proxy",
+            "rand",
+            "sc_model",
+            "simulate",
+            "time",
+            "tracker",
+            "units",
         ],
     ),
     // Measures the path beneath all that: a user of rudp, like pclient.

@@ -1,7 +1,10 @@
 //! Everything that turns bytes into values: it ends, and what it takes in comes back as it was.
 
+use std::num::NonZeroU16;
+
 use swarmcast::Fid;
 use swarmcast::coding::{Reader, Writer as _};
+use swarmcast::discovery::{self, Content};
 use swarmcast::name::FileName;
 use swarmcast::pclient::collection::{self, Collection, Entry, Listing, MAX_NAMES, RelativePath};
 use swarmcast::pclient::manifest::Manifest;
@@ -248,6 +251,28 @@ pub(crate) fn tracker_response_seeds() -> Vec<Vec<u8>> {
         body_of(&buf).to_vec()
     };
     responses.iter().map(&mut seed).collect()
+}
+
+/// A question to the local network, or an answer.
+pub(crate) fn discovery(data: &[u8]) {
+    let Some(said) = discovery::Datagram::decode(data) else { return reached(0, 0) };
+    reached(1, u64::from(said.content == Content::Question));
+    let mut buf = Vec::new();
+    said.encode(&mut buf);
+    assert_eq!(buf, data, "there is one way to write {said:?}");
+    assert_eq!(data.len(), discovery::LEN);
+    assert!(!said.is_about(&Fid::of(b"known to nobody")), "a proof was guessed");
+}
+
+/// A question and two answers.
+pub(crate) fn discovery_seeds() -> Vec<Vec<u8>> {
+    let port = |port| Content::Answer(NonZeroU16::new(port).expect("a port"));
+    let seed = |content| {
+        let mut seed = Vec::new();
+        discovery::Datagram::new(TRANSACTION, content, &Fid::of(b"content")).encode(&mut seed);
+        seed
+    };
+    [Content::Question, port(1), port(10086)].map(seed).to_vec()
 }
 
 /// What peers say.

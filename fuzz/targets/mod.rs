@@ -39,6 +39,14 @@ pub(crate) const TARGETS: &[Target] = &[
         seeds: codecs::tracker_response_seeds,
         ..CODEC
     },
+    Target {
+        name: "discovery",
+        run: codecs::discovery,
+        seeds: codecs::discovery_seeds,
+        sealed: true,
+        max_len: 100,
+        ..CODEC
+    },
     Target { name: "message", run: codecs::message, seeds: codecs::message_seeds, ..CODEC },
     Target {
         name: "size_proof",

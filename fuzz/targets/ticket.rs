@@ -45,12 +45,13 @@ fn reads_as_written(text: &str) {
 /// Tickets of each kind of tracker, as text and as payload.
 pub(crate) fn seeds() -> Vec<Vec<u8>> {
     let fid = [7; 32];
-    let payloads: [Vec<u8>; 5] = [
+    let payloads: [Vec<u8>; 6] = [
         [&fid[..], &[5, 4, 127, 0, 0, 1, 39, 102], b"a.bin"].concat(),
         [&fid[..], &[0x80, 1, 0, 0, 6], &[1; 16], &[39, 102]].concat(),
         [&fid[..], &[5, 4, 127, 0, 0, 1, 39, 102, 2, 1, 1], b"h", &[0, 80], b"a"].concat(),
         [&fid[..], &[0x40, 80, 1, 7], b"host-7.", &[0, 80], "\u{dc}bung 5.pdf".as_bytes()].concat(),
         [&fid[..], &[5, 4, 127, 0, 0, 1, 39, 102, 3], b"folder"].concat(),
+        [&fid[..], &[5, 0], b"a.bin"].concat(),
     ];
     payloads.iter().flat_map(|payload| [payload.clone(), sealed(payload).into_bytes()]).collect()
 }

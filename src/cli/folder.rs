@@ -210,6 +210,7 @@ pub(super) fn errand(
     Ok(Errand {
         // The content has a fid of its own.
         ticket: Ticket { fid: selection.collection().stream(), size: selection.size(), ..ticket.clone() },
+        size: Some(selection.size()),
         target: Target::File(target),
         extent: extent(selection.file_count(), selection.size()),
         kept_as: selection.fid(),

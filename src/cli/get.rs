@@ -22,7 +22,7 @@ use super::screen::Screen;
 use super::seeding::Seeding;
 use super::target::Target;
 use super::ticket::Ticket;
-use super::{interrupt, json, share};
+use super::{interrupt, json, lan, share};
 
 /// How often the bar is brought up to date.
 const REFRESH: Duration = Duration::from_millis(200);
@@ -33,6 +33,9 @@ const REFRESH: Duration = Duration::from_millis(200);
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
     /// What `swarmcast share` printed: swarmcast1:…
+    ///
+    /// If it names no tracker, or none that answers, the local network is asked. A file's id (64 hex digits, as `swarmcast hash`
+    /// prints it) is enough there.
     ticket: String,
 
     /// Write to this file or folder, which must not exist yet, into this directory, or a file to stdout (-)
@@ -72,7 +75,9 @@ pub(super) struct Errand {
     /// Its fid and size are those of the content.
     pub(super) ticket: Ticket,
     pub(super) target: Target,
-    /// How much it is, in words.
+    /// How much it is, B, as the ticket says; `None` if it doesn't.
+    pub(super) size: Option<u64>,
+    /// The same in words.
     pub(super) extent: String,
     /// What the unfinished copy's name holds.
     pub(super) kept_as: Fid,
@@ -80,10 +85,11 @@ pub(super) struct Errand {
 }
 
 impl Errand {
-    fn of_file(ticket: Ticket, target: Target) -> Errand {
-        let (fid, destination, extent) = (ticket.fid, target.clone(), ByteSize(ticket.size).to_string());
+    fn of_file(ticket: Ticket, size: Option<u64>, target: Target) -> Errand {
+        let (fid, destination) = (ticket.fid, target.clone());
+        let extent = size.map_or_else(|| "of unknown size".to_owned(), |size| ByteSize(size).to_string());
         let begin = Arc::new(move |client: &PClient| destination.download(client, fid));
-        Errand { ticket, target, extent, kept_as: fid, begin }
+        Errand { ticket, target, size, extent, kept_as: fid, begin }
     }
 }
 
@@ -95,26 +101,69 @@ pub(super) enum Event {
 
 /// Runs the subcommand.
 pub(super) fn run(args: &Args, screen: &Screen) -> Result<(), Failure> {
-    let ticket: Ticket = args.ticket.parse()?;
+    let (ticket, size) = read(&args.ticket)?;
     let is_list = args.choice.is_list(&ticket)?;
     let target = if is_list { None } else { Some(find_target(args, &ticket, screen)?) };
     let (sender, events) = mpsc::channel();
     interrupt::watch(sender.clone(), Event::Interrupted)?;
+    let get_from = |trackers| {
+        let ticket = Ticket { trackers, ..ticket.clone() };
+        get(args, screen, ticket, size, target.clone(), sender.clone(), &events)
+    };
+    if ticket.trackers.is_empty() {
+        return get_from(lan::look_for(ticket.fid, &events)?);
+    }
+    match get_from(ticket.trackers.clone()) {
+        Err(failure) if failure.code == Code::TrackerUnreachable => {
+            screen.hint(format_args!(
+                "the tracker at {} doesn't answer: asking the local network",
+                ticket.trackers()
+            ));
+            match lan::look_for(ticket.fid, &events) {
+                Ok(found) => get_from(found),
+                Err(interrupted) if interrupted.code == Code::Interrupted => Err(interrupted),
+                Err(_) => Err(failure),
+            }
+        }
+        ended => ended,
+    }
+}
+
+/// What the argument `text` stands for, and its size, B, if that is known.
+fn read(text: &str) -> Result<(Ticket, Option<u64>), Failure> {
+    if let Ok(fid) = text.trim().parse() {
+        return Ok((Ticket::of_fid(fid), None));
+    }
+    let ticket: Ticket = text.parse()?;
+    let size = ticket.size;
+    Ok((ticket, Some(size)))
+}
+
+/// Gets what `ticket` stands for to `target`, or lists it without one.
+fn get(
+    args: &Args,
+    screen: &Screen,
+    ticket: Ticket,
+    size: Option<u64>,
+    target: Option<Target>,
+    sender: mpsc::Sender<Event>,
+    events: &mpsc::Receiver<Event>,
+) -> Result<(), Failure> {
     let peer = Peer::open(args.bind.as_ref(), &ticket.trackers, args.limits, args.fairness)?;
     let Some(target) = target else {
-        let listed = folder::list(&args.choice, screen, &peer, &ticket, sender, &events);
+        let listed = folder::list(&args.choice, screen, &peer, &ticket, sender, events);
         peer.close();
         return listed;
     };
     let errand = match &target {
         Target::File(path) if ticket.is_folder => {
-            folder::errand(&args.choice, &peer, &ticket, path.clone(), sender.clone(), &events)?
+            folder::errand(&args.choice, &peer, &ticket, path.clone(), sender.clone(), events)?
         }
-        _ => Errand::of_file(ticket, target),
+        _ => Errand::of_file(ticket, size, target),
     };
-    let fetched = fetch(args, screen, &peer, &errand, sender, &events);
+    let fetched = fetch(args, screen, &peer, &errand, sender, events);
     if fetched.is_ok() && args.seeding.is_wanted() {
-        seed(args, screen, &peer, &errand, &events)?;
+        seed(args, screen, &peer, &errand, events)?;
     }
     peer.close();
     fetched
@@ -205,7 +254,7 @@ fn fetch(
     events: &mpsc::Receiver<Event>,
 ) -> Result<(), Failure> {
     let Errand { ticket, target, extent, .. } = errand;
-    screen.event(|| json::Event::begun(ticket, target.path()));
+    screen.event(|| json::Event::begun(ticket, errand.size, target.path()));
     screen.hint(format_args!("getting {target} ({extent}), tracker at {}", ticket.trackers()));
     let (clock, client, begin) = (Clock::new(), Arc::clone(&peer.client), Arc::clone(&errand.begin));
     thread::spawn(move || sender.send(Event::Done(begin(&client))));

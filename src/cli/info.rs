@@ -30,6 +30,9 @@ pub(super) fn run(args: &Args, screen: &Screen) -> Result<(), Failure> {
     for tracker in &ticket.trackers {
         screen.result(format_args!("tracker  {tracker}"));
     }
+    if ticket.trackers.is_empty() {
+        screen.result("tracker  none: the local network is asked");
+    }
     screen.result(format_args!("version  {}", Ticket::VERSION));
     Ok(())
 }

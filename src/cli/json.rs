@@ -35,7 +35,7 @@ pub(super) enum Event {
         trackers: Vec<String>,
     },
     /// A download begins.
-    Begun { target: String, fid: String, size_bytes: u64, trackers: Vec<String> },
+    Begun { target: String, fid: String, size_bytes: Option<u64>, trackers: Vec<String> },
     /// What an earlier attempt had left is verified.
     Found { bytes: u64 },
     /// How far a download is.
@@ -96,9 +96,9 @@ impl Event {
         }
     }
 
-    pub(super) fn begun(ticket: &Ticket, target: &Path) -> Event {
+    pub(super) fn begun(ticket: &Ticket, size_bytes: Option<u64>, target: &Path) -> Event {
         let (target, fid) = (target.to_string_lossy().into_owned(), ticket.fid.to_string());
-        Event::Begun { target, fid, size_bytes: ticket.size, trackers: trackers(ticket) }
+        Event::Begun { target, fid, size_bytes, trackers: trackers(ticket) }
     }
 
     /// `rate` in B/s.

@@ -7,6 +7,7 @@
 //! - [`config`]: flags from variables and a file; [`json`]: what programs read
 //! - [`target`], [`stream`], [`seeding`]: parts of `get`
 //! - [`fairness`]: who of the peers goes first; [`folder`]: what `share` and `get` do with folders
+//! - [`lan`]: how the two find each other in the local network
 //! - [`ticket`]: the line that `share` prints and `get` takes; [`address`]: HOST:PORT as people write it
 //! - [`failure`]: what goes wrong, and the exit codes; [`interrupt`]: Ctrl-C
 //! - [`progress`]: a bar on a terminal, lines in a pipe; [`screen`]: who may write to the terminal when
@@ -23,6 +24,7 @@ mod hash;
 mod info;
 mod interrupt;
 mod json;
+mod lan;
 mod manual;
 mod peer;
 mod progress;

@@ -53,9 +53,12 @@ impl Peer {
             Some(bind) => resolve(&bind.or(local(first), 0))?[0],
             None => SocketAddr::new(local(first), 0),
         };
-        let of_kind = |addr: &&SocketAddr| addr.is_ipv4() == wanted.is_ipv4();
-        let used: Vec<SocketAddr> =
-            found.iter().filter_map(|addrs| addrs.iter().find(of_kind).copied()).collect();
+        let of_kind =
+            |addr: &&SocketAddr| addr.is_ipv4() == wanted.is_ipv4() || wanted.ip() == Ipv6Addr::UNSPECIFIED;
+        // What counts on one link only may be meant on any; of a name, one address is enough.
+        let most = |addrs: &[SocketAddr]| if is_link_local(addrs[0]) { addrs.len() } else { 1 };
+        let used = found.iter().flat_map(|addrs| addrs.iter().filter(of_kind).copied().take(most(addrs)));
+        let used: Vec<SocketAddr> = used.collect();
         if used.is_empty() {
             return Err(Failure::usage(format!(
                 "{} can't reach the tracker at {}: give --bind an address of the same kind (IPv4 or IPv6)",
@@ -63,6 +66,14 @@ impl Peer {
                 found[0][0]
             )));
         }
+        Peer::bound(wanted, used, limits)
+    }
+
+    /// A client of the trackers at `used`, of which there is one at least, at `wanted`.
+    ///
+    /// # Errors
+    /// If `wanted` can't be had.
+    pub(super) fn bound(wanted: SocketAddr, used: Vec<SocketAddr>, limits: Limits) -> Result<Peer, Failure> {
         let (up, down) = (limits.limit_up.bytes_per_sec(), limits.limit_down.bytes_per_sec());
         let proxy =
             Proxy::bind(wanted, up, down).map_err(|error| Failure::bind(wanted, "--bind", &error.into()))?;
@@ -78,6 +89,10 @@ impl Peer {
             log::warn!("leaving: {error}");
         }
     }
+}
+
+fn is_link_local(addr: SocketAddr) -> bool {
+    matches!(addr.ip(), IpAddr::V6(ip) if ip.is_unicast_link_local())
 }
 
 /// The addresses of each of `trackers` that can be found; at least one of one.

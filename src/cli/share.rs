@@ -20,7 +20,7 @@ use super::peer::{Limits, Peer, local_ip, resolve};
 use super::progress::{Meter, measured, peers};
 use super::screen::Screen;
 use super::ticket::{MAX_TRACKERS, Ticket};
-use super::{TRACKER_PORT, interrupt, json, tracker};
+use super::{TRACKER_PORT, interrupt, json, lan, tracker};
 
 /// How often the line about the swarm is brought up to date.
 const REFRESH: Duration = Duration::from_millis(500);
@@ -37,6 +37,17 @@ pub(super) struct Args {
     /// this machine can get the file, unless the tracker is elsewhere.
     #[arg(long, value_name = "ADDR")]
     bind: Option<Address>,
+
+    /// Share in the local network: whoever has the ticket finds this machine by itself there
+    ///
+    /// At all addresses of this machine. The ticket names none, so it is good until this machine gets other addresses. Without
+    /// encryption, as ever: others in that network can read what is sent.
+    #[arg(
+        long,
+        conflicts_with_all = ["bind", "tracker", "advertise"],
+        default_value_ifs = ["bind", "tracker", "advertise"].map(|other| (other, ArgPredicate::IsPresent, "false")),
+    )]
+    lan: bool,
 
     /// Use the tracker at this address instead of starting one here
     ///
@@ -84,8 +95,7 @@ pub(super) fn run(args: &Args, screen: &Screen) -> Result<(), Failure> {
     let metadata = fs::metadata(&args.file).map_err(|error| Failure::file(&args.file, &error))?;
     let (sender, events) = mpsc::channel();
     interrupt::watch(sender.clone(), Event::Interrupted)?;
-    let (embedded, trackers) = find_trackers(args, &sender)?;
-    let peer = Peer::open(args.bind.as_ref(), &trackers, args.limits, args.fairness)?;
+    let Opened { embedded, trackers, peer } = open(args, &sender)?;
     let ended = register(args, screen, &peer, sender, &events).and_then(|registered| {
         let Some(shared) = registered else {
             return Err(Failure::interrupted("interrupted: nothing is shared"));
@@ -100,6 +110,9 @@ pub(super) fn run(args: &Args, screen: &Screen) -> Result<(), Failure> {
                 "--tracker: so many long names don't fit a ticket: give fewer, or IP addresses",
             ));
         }
+        // Held while it is shared.
+        let found_by_asking = embedded.as_ref().filter(|_| args.lan);
+        let _responder = found_by_asking.map(|tracker| lan::answer(fid, tracker)).transpose()?;
         announce(screen, &args.file, &shared.extent(size), &ticket, &peer.trackers);
         seed(screen, &peer, shared.content, &args.file, args.fairness, || wait_for_end(&events))
     });
@@ -108,6 +121,36 @@ pub(super) fn run(args: &Args, screen: &Screen) -> Result<(), Failure> {
         tracker.close();
     }
     ended
+}
+
+/// What sharing takes.
+struct Opened {
+    /// The tracker that is started here, if none was named.
+    embedded: Option<Arc<Tracker>>,
+    /// Those that stand in the ticket.
+    trackers: Vec<HostPort>,
+    peer: Peer,
+}
+
+fn open(args: &Args, events: &mpsc::Sender<Event>) -> Result<Opened, Failure> {
+    if !args.lan {
+        let (embedded, trackers) = find_trackers(args, events)?;
+        let peer = Peer::open(args.bind.as_ref(), &trackers, args.limits, args.fairness)?;
+        return Ok(Opened { embedded, trackers, peer });
+    }
+    let (any, addrs) = lan::place()?;
+    let tracker = serve(start_tracker(any, None)?, events);
+    let peer = lan::peer(any, &addrs, &tracker, args.limits, args.fairness)?;
+    Ok(Opened { embedded: Some(tracker), trackers: Vec::new(), peer })
+}
+
+/// Has `tracker` serve from now on.
+fn serve(tracker: Tracker, events: &mpsc::Sender<Event>) -> Arc<Tracker> {
+    let (tracker, sender) = (Arc::new(tracker), events.clone());
+    tracker::serve(&tracker, move || {
+        let _ = sender.send(Event::TrackerEnded);
+    });
+    tracker
 }
 
 /// The tracker that is started here, if none was named; and how others reach it, or those that were named.
@@ -149,11 +192,7 @@ fn find_trackers(
         )));
     }
     let port = args.advertise.as_ref().and_then(|addr| addr.port);
-    let tracker = Arc::new(start_tracker(ip, port)?);
-    let sender = events.clone();
-    tracker::serve(&tracker, move || {
-        let _ = sender.send(Event::TrackerEnded);
-    });
+    let tracker = serve(start_tracker(ip, port)?, events);
     let local = tracker.local_addr();
     let reached_at = match advertised {
         Some(addr) => HostPort { port: local.port(), ..addr },
@@ -204,13 +243,17 @@ fn register(
 
 /// Prints the ticket and what to do with it.
 fn announce(screen: &Screen, path: &Path, extent: &str, ticket: &Ticket, trackers: &[SocketAddr]) {
-    screen.hint(format_args!("sharing {} ({extent}), tracker at {}", show_path(path), ticket.trackers()));
+    let place = match ticket.trackers.is_empty() {
+        true => "in the local network".to_owned(),
+        false => format!("tracker at {}", ticket.trackers()),
+    };
+    screen.hint(format_args!("sharing {} ({extent}), {place}", show_path(path)));
     screen.hint("ticket:");
     screen.event(|| json::Event::ticket(ticket));
     screen.result(ticket);
     screen.hint(format_args!("to get it:\n  swarmcast get {ticket}"));
     if trackers.iter().all(|tracker| tracker.ip().is_loopback()) {
-        screen.hint("only this machine can reach it; to share with others: --bind ADDRESS");
+        screen.hint("only this machine can reach it; to share with others: --lan, or --bind ADDRESS");
     }
     screen.hint("Ctrl-C ends the sharing");
 }

@@ -6,6 +6,7 @@
 //!   size      1–8 B   of the content, B; a variable-length integer
 //!   tracker   4 or 6, address, port          7 or 19 B
 //!         or  1, length, host name, port     4 B and the name
+//!         or  0                              none: who is asked is found in the local network
 //!   more      0–2 × (2, tracker)             other trackers, as good as the first
 //!   folder    0 or 1 (3)                      the fid is that of a folder's list, the size that of its files
 //!   name      all that is left before the checksum: the file's or folder's name, UTF-8; may be empty
@@ -36,6 +37,8 @@ const MAX_BYTES: usize = (MAX_LEN - MAGIC.len() - VERSION.len() - 1) * 5 / 8;
 const CHECKSUM_LEN: usize = 4;
 /// Marks a tracker that is given by its name, beside the families 4 and 6.
 const BY_NAME: u8 = 1;
+/// Stands in place of a tracker where there is none.
+const NO_TRACKER: u8 = 0;
 /// Stands before each tracker but the first. No file name begins so.
 const ANOTHER: u8 = 2;
 /// Stands before the name of a folder. No file name begins so.
@@ -55,7 +58,7 @@ pub(super) struct Ticket {
     pub(super) size: u64,
     /// What the file is called there, if that can be a name elsewhere; shortened where it is long.
     pub(super) name: Option<FileName>,
-    /// One at least, at most [`MAX_TRACKERS`].
+    /// At most [`MAX_TRACKERS`]; none if the local network is to be asked.
     pub(super) trackers: Vec<HostPort>,
 }
 
@@ -92,6 +95,11 @@ impl Ticket {
     /// The version that is written and read here.
     pub(super) const VERSION: u32 = 1;
 
+    /// What is known of a file of which only the identity is: neither a name nor a size, and no tracker.
+    pub(super) fn of_fid(fid: Fid) -> Ticket {
+        Ticket { fid, is_folder: false, size: 0, name: None, trackers: Vec::new() }
+    }
+
     /// Its trackers, as people read them.
     pub(super) fn trackers(&self) -> String {
         let shown: Vec<String> = self.trackers.iter().map(HostPort::to_string).collect();
@@ -103,12 +111,17 @@ impl Ticket {
         let mut bytes = Vec::with_capacity(MAX_BYTES);
         bytes.bytes(self.fid.as_bytes());
         bytes.varint(self.size);
+        if self.trackers.is_empty() {
+            bytes.u8(NO_TRACKER);
+        }
         for (place, tracker) in self.trackers.iter().enumerate() {
             if place > 0 {
                 bytes.u8(ANOTHER);
             }
             match &tracker.host {
                 Host::Ip(ip) => bytes.socket_addr((*ip, tracker.port).into()),
+                // Elsewhere the link has another name.
+                Host::Scoped { ip, .. } => bytes.socket_addr((*ip, tracker.port).into()),
                 Host::Name(name) => {
                     bytes.u8(BY_NAME);
                     bytes.u8(name.len() as u8);
@@ -139,6 +152,10 @@ impl Ticket {
         let next = |reader: &Reader<'_>| payload.get(payload.len() - reader.len()).copied();
         let mut trackers = Vec::new();
         loop {
+            if trackers.is_empty() && next(&reader) == Some(NO_TRACKER) {
+                reader.u8()?;
+                break;
+            }
             trackers.push(match next(&reader) {
                 Some(BY_NAME) => {
                     reader.u8()?;
@@ -247,9 +264,11 @@ mod tests {
         let huge =
             Ticket { size: swarmcast::coding::VARINT_MAX, ..ticket("[2001:db8::1]:65535", "Übung 5.pdf") };
         let several = with_trackers(&["10.0.0.1:1", "host-7.example", "[2001:db8::1]:2"], "a.bin");
+        let without = with_trackers(&[], "a.bin");
         let plain = [ticket("127.0.0.1", "a.bin"), ticket("host-7.example:80", "-r .x")];
-        let folders = [&unnamed, &huge, &several].map(|ticket| Ticket { is_folder: true, ..ticket.clone() });
-        for ticket in plain.into_iter().chain([unnamed, huge, several]).chain(folders) {
+        let folders =
+            [&unnamed, &huge, &several, &without].map(|ticket| Ticket { is_folder: true, ..ticket.clone() });
+        for ticket in plain.into_iter().chain([unnamed, huge, several, without]).chain(folders) {
             let text = ticket.to_string();
             assert_eq!(text.parse(), Ok(ticket.clone()), "{text}");
             assert_eq!(format!("  {}\n", text.to_ascii_uppercase()).parse(), Ok(ticket), "{text}");

@@ -6,6 +6,7 @@
 
 mod downlink;
 mod inlet;
+pub mod lan;
 mod outlet;
 mod pool;
 pub mod shaper;

@@ -6,7 +6,7 @@
 #![expect(clippy::disallowed_types, reason = "this is where the network is sealed")]
 
 use std::io;
-use std::net::SocketAddr;
+use std::net::{Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 use std::thread;
 
@@ -95,6 +95,10 @@ pub(super) fn open(
     socket.set_nonblocking(true)?;
     enlarge(|size| socket.set_recv_buffer_size(size));
     enlarge(|size| socket.set_send_buffer_size(size));
+    if addr.ip() == Ipv6Addr::UNSPECIFIED {
+        // All addresses are meant, whatever the system takes that for.
+        socket.set_only_v6(false)?;
+    }
     socket.bind(&addr.into())?;
     let offload = if offload { offload_of(&socket) } else { None };
     let mut inlet = mio::net::UdpSocket::from_std(socket.try_clone()?.into());

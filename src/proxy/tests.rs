@@ -382,14 +382,11 @@ fn ipv6_and_both_at_once() {
     let (datagram, from) = b.recv(Some(LONG)).unwrap();
     assert_eq!((&*datagram, from), (&b"six"[..], a.local_addr()));
 
-    // Whether a socket of all IPv6 addresses takes IPv4 too is the system's choice; on Linux it does.
-    if cfg!(target_os = "linux") {
-        let (both, four) = (Proxy::bind("[::]:0", 0, 0).unwrap(), unlimited());
-        four.send(b"four", SocketAddr::from(([127, 0, 0, 1], both.port()))).unwrap();
-        assert_eq!(both.recv(Some(LONG)).unwrap().1, four.local_addr());
-        both.send(b"back", four.local_addr()).unwrap();
-        assert_eq!(&*four.recv(Some(LONG)).unwrap().0, b"back");
-    }
+    let (both, four) = (Proxy::bind("[::]:0", 0, 0).unwrap(), unlimited());
+    four.send(b"four", SocketAddr::from(([127, 0, 0, 1], both.port()))).unwrap();
+    assert_eq!(both.recv(Some(LONG)).unwrap().1, four.local_addr());
+    both.send(b"back", four.local_addr()).unwrap();
+    assert_eq!(&*four.recv(Some(LONG)).unwrap().0, b"back");
 }
 
 #[test]

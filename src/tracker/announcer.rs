@@ -10,6 +10,7 @@ use std::net::SocketAddr;
 use super::agenda::{Agenda, Task};
 use super::protocol::{Announcement, FoundFile, Holder, Refusal, Request, Response, canonical};
 use crate::Fid;
+use crate::coding::on_link_of;
 use crate::name::FileName;
 use crate::rand::Rng;
 use crate::rudp::cookie::Cookie;
@@ -222,7 +223,10 @@ impl Announcer {
             return false;
         }
         let Some(task) = self.agenda.in_flight_as(header.transaction()).cloned() else { return false };
-        let Ok(response) = Response::decode(body) else { return false };
+        let Ok(mut response) = Response::decode(body) else { return false };
+        if let Response::Holders { holders, .. } = &mut response {
+            holders.iter_mut().for_each(|holder| holder.addr = on_link_of(self.tracker, holder.addr));
+        }
         let answered = self.handle_response(now, task, response);
         if answered {
             self.silent_since = None;

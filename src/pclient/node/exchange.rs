@@ -8,6 +8,7 @@ use std::net::SocketAddr;
 
 use super::{Node, Role, say};
 use crate::Fid;
+use crate::coding::on_link_of;
 use crate::pclient::message::{MAX_PEERS, Message};
 use crate::rudp::Handle;
 use crate::time::{Duration, Instant};
@@ -132,7 +133,7 @@ impl Node {
         if member.role != Role::Downloading || !member.exchange.accept(from) {
             return;
         }
-        for &addr in peers {
+        for addr in peers.iter().map(|&addr| on_link_of(teller, addr)) {
             let is_sensible = addr.port() != 0
                 && !addr.ip().is_unspecified()
                 && !addr.ip().is_multicast()
