@@ -149,6 +149,10 @@ impl Storage for Inflow {
     fn abandon(&self) {
         self.0.end();
     }
+
+    fn is_read_in_order(&self) -> bool {
+        true
+    }
 }
 
 #[cfg(test)]

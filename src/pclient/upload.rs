@@ -319,6 +319,12 @@ impl Upload {
         if self.unsent.is_empty() {
             return None;
         }
+        if modulus >= Lengths::MAX_PIECES {
+            // A class of one.
+            let piece = self.lengths.piece(residue.into())?;
+            let is_free = self.unsent.get(piece) && availability.unspread().get(piece);
+            return Some(piece).filter(|&piece| is_free && !peers[&key].has(piece));
+        }
         let mut choice = self.unsent.clone();
         choice.keep(availability.unspread());
         if let Announced::Known(pieces) = &peers[&key].pieces {
