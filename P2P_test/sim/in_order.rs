@@ -144,15 +144,17 @@ fn what_is_read_comes_in_order() {
 }
 
 #[test]
-fn all_may_read_and_the_source_gives_each_piece_once() {
+fn fellow_receivers_hardly_notice_who_reads_nor_how_many() {
     const RATE: Rates = (200_000, 200_000);
-    let done = |is_read| {
-        let figures = play(1, 1_000_000, &[RATE], &[(RATE, is_read); 4]);
-        println!("{figures:#?}");
-        figures.iter().map(|figures| figures.done).fold(0.0, f64::max)
-    };
-    let (anyhow, read) = (done(false), done(true));
-    assert!(read < 1.3 * anyhow, "{read:.2} s instead of {anyhow:.2} s");
+    let [none, one, all] = [0, 1, 5].map(|readers| {
+        let cast: Vec<_> = (0..5).map(|n| (RATE, n < readers)).collect();
+        let figures = play(1, 1_000_000, &[RATE], &cast);
+        let last = figures.iter().map(|figures| figures.done).fold(0.0, f64::max);
+        println!("{readers} of 5 read, the last is done after {last:.2} s; the first: {:?}", figures[0]);
+        (figures[0].clone(), last)
+    });
+    assert!(none.0.mean_lag > 0.2 && one.0.mean_lag < 0.1 && all.0.mean_lag < 0.1);
+    assert!(one.1 < 1.05 * none.1 && all.1 < 1.1 * none.1);
 }
 
 /// `--nocapture` prints the table.
