@@ -11,6 +11,7 @@ mod fairness;
 mod files;
 mod held_back;
 mod hostile;
+mod in_order;
 mod lab;
 mod movers;
 mod noisy;

@@ -41,8 +41,8 @@ pub(super) struct Args {
     /// Write to this file or folder, which must not exist yet, into this directory, or a file to stdout (-)
     ///
     /// Without it, what comes goes to the current directory under the name in the ticket. Leading dots of that name become
-    /// `_`, so that nothing is hidden. What goes to stdout is held in a temporary file first (set TMPDIR to say where), as it
-    /// comes in any order, and not kept for another attempt.
+    /// `_`, so that nothing is hidden. What goes to stdout comes in order, as nearly as others can give it; what comes
+    /// early waits in a temporary file (set TMPDIR to say where), and nothing is kept for another attempt.
     #[arg(short, long, value_name = "PATH")]
     output: Option<PathBuf>,
 

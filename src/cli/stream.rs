@@ -1,4 +1,4 @@
-//! A download that is written to stdout, in order, while it comes in any order.
+//! A download that is written to stdout, in order, while it comes only nearly so.
 //!
 //! It is kept in a temporary file without a name, from which what is whole from the beginning on is read: the memory that this takes
 //! doesn't grow with the file, and those who receive serve each other as always. Nothing is verified here: only verified pieces
@@ -148,6 +148,10 @@ impl Storage for Inflow {
 
     fn abandon(&self) {
         self.0.end();
+    }
+
+    fn is_read_in_order(&self) -> bool {
+        true
     }
 }
 

@@ -5,12 +5,14 @@
 
 mod blocks;
 mod checking;
+mod in_order;
 mod selection;
 mod takeover;
 
 use std::net::SocketAddr;
 
 pub use self::blocks::{Blocks, block_count, block_len};
+use self::in_order::Reader;
 use super::availability::Availability;
 use super::peer::{Announced, Peer, Request, Source, Target};
 use super::picker;
@@ -96,6 +98,8 @@ pub struct Download {
     origins: Vec<Handle>,
     /// For each origin, the class of pieces that it chooses from: those ≡ its place (mod the number of origins).
     classes: Vec<Bitfield>,
+    /// Who reads the content while it comes; `None` if nobody does, and order doesn't matter.
+    reader: Option<Reader>,
     /// Payload that arrived twice, B.
     pub duplicate_bytes: u64,
 }
@@ -108,6 +112,7 @@ impl Download {
             blocks: Blocks::new(lengths, have),
             origins: Vec::new(),
             classes: Vec::new(),
+            reader: None,
             duplicate_bytes: 0,
         }
     }
@@ -168,6 +173,10 @@ impl Download {
             let room = depth.saturating_sub(source.outstanding());
             if room == 0 || source.requests().len() >= MAX_REQUESTS || self.blocks.has_nothing_to_ask() {
                 return asks;
+            }
+            if let Some(ask) = self.ask_ahead(now, peers, availability, key) {
+                asks.push(ask);
+                continue;
             }
             if let Some(credits) = self.grant_credits(now, peers, availability, key, room) {
                 asks.push(credits);
@@ -417,6 +426,9 @@ impl Download {
 
     /// A source gives back `credits` credits.
     pub fn on_none(&mut self, now: Instant, peers: &mut Peers, key: Handle, first: u64, credits: u64) {
+        if self.take_declined(now, peers, key, first) {
+            return;
+        }
         let source = &mut peers.get_mut(&key).expect("only peers answer").source;
         if source.take_credits(first..first.saturating_add(credits)) > 0 {
             source.refusals += 1;

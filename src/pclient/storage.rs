@@ -64,6 +64,11 @@ pub trait Storage: Send + Sync {
         true
     }
 
+    /// Whether somebody reads from the beginning on while the rest still comes: then what is needed next is fetched first.
+    fn is_read_in_order(&self) -> bool {
+        false
+    }
+
     /// What this storage offers to go on where an earlier attempt has ended; `None` if nothing of it outlasts the process,
     /// or it is finished or given up.
     fn resumable(&self) -> Option<&dyn Resumable> {

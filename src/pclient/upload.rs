@@ -72,6 +72,8 @@ pub struct Upload {
     /// happened since that could change it: looking at all peers for each datagram takes too long where there are many.
     hopeful: SmallSet<Handle>,
     turn: u64,
+    /// Where somebody reads the content while it comes. What was never sent is all alike: what comes next there goes first.
+    reader: Option<PieceIndex>,
     /// How many pieces in a row went to those who have a place.
     favours: u32,
     /// When somebody was last served who doesn't freeload, and how many pieces such have got since one who does.
@@ -93,6 +95,7 @@ impl Upload {
             loading: BTreeSet::new(),
             hopeful: SmallSet::default(),
             turn: 0,
+            reader: None,
             favours: 0,
             last_earned: Instant::ORIGIN,
             earned: 0,
@@ -309,7 +312,7 @@ impl Upload {
 
     /// A piece of the class `residue` (mod `modulus`) that was never sent and that nobody relays.
     fn choose_piece(
-        &self,
+        &mut self,
         peers: &Peers,
         availability: &Availability,
         key: Handle,
@@ -319,12 +322,25 @@ impl Upload {
         if self.unsent.is_empty() {
             return None;
         }
+        if modulus >= Lengths::MAX_PIECES {
+            // A class of one.
+            let piece = self.lengths.piece(residue.into())?;
+            self.reader = Some(piece);
+            let is_free = self.unsent.get(piece) && availability.unspread().get(piece);
+            return Some(piece).filter(|&piece| is_free && !peers[&key].has(piece));
+        }
         let mut choice = self.unsent.clone();
         choice.keep(availability.unspread());
         if let Announced::Known(pieces) = &peers[&key].pieces {
             choice.remove(pieces);
         }
         let is_of_class = |piece: &PieceIndex| piece.get() % modulus == residue;
+        if let Some(reader) = self.reader {
+            let next = choice.iter().skip_while(|&piece| piece < reader).find(is_of_class);
+            if next.is_some() {
+                return next;
+            }
+        }
         (0..DRAWS).find_map(|_| choice.draw(rng).filter(is_of_class)).or_else(|| {
             let class: Vec<PieceIndex> = choice.iter().filter(is_of_class).collect();
             (!class.is_empty()).then(|| class[rng.index(class.len())])

@@ -367,3 +367,53 @@ fn what_may_have_been_left_is_asked_of_nobody_before_it_has_been_looked_at() {
     table.delivers(origin, 2, 1);
     assert_eq!((table.fill(origin), table.fill(relay)), (vec![], vec![]));
 }
+
+/// The pieces that were asked for in particular, in that order, and whether the source may decline.
+fn needed(asks: &[Ask]) -> Vec<(u64, bool)> {
+    let piece = |ask: &Ask| match *ask {
+        Ask::Blocks { ref target, .. } => (u64::from(target.piece.get()), false),
+        Ask::Any { credits: 1, residue, modulus: 1_000_000, .. } => (residue, true),
+        ref other => panic!("{other:?}"),
+    };
+    asks.iter().map(piece).collect()
+}
+
+#[test]
+fn what_is_read_is_asked_for_in_order_and_an_origin_may_decline_it() {
+    let mut table = Table::new(100);
+    table.download.read_in_order();
+    let (origin, relay) = (table.origin(1), table.relay(2, &[90, 7, 1, 12]));
+    assert_eq!(needed(&table.fill(relay)), [(1, false), (7, false)]);
+    assert_eq!(
+        needed(&table.fill(origin)),
+        [(0, true), (2, true)],
+        "what is relayed isn't asked of an origin"
+    );
+    table.download.on_none(table.now, &mut table.peers, origin, 0, 1);
+    assert_eq!(needed(&table.fill(origin)), [(3, true)], "somebody else is getting it");
+    assert_eq!(table.delivers(origin, 1, 2), []);
+    assert_eq!(needed(&table.fill(origin)), [(4, true)]);
+    let newcomer = table.relay(3, &[0]);
+    assert_eq!(needed(&table.fill(newcomer)), [(0, false)]);
+    let gone = table.peers.remove(&newcomer).unwrap();
+    table.availability.discount_peer(&gone);
+    table.download.remove_peer(&table.peers, gone);
+    table.delivers(origin, 2, 3);
+    table.now += Duration::from_secs(2);
+    assert_eq!(needed(&table.fill(origin)), [(0, false)], "nobody relays it after all");
+}
+
+#[test]
+fn beyond_what_is_read_soon_all_is_asked_for_as_ever() {
+    let mut table = Table::new(100);
+    table.download.read_in_order();
+    let first = table.relay(1, &(0..16).collect::<Vec<u64>>());
+    let origin = table.origin(2);
+    assert_eq!(needed(&table.fill(first)), [(0, false), (1, false)]);
+    assert_eq!(table.fill(origin), [Ask::Any { id: 0, credits: 2, residue: 0, modulus: 1 }]);
+    let far = table.relay(3, &[2, 16, 17, 18]);
+    table.relay(4, &[16, 17]);
+    assert_eq!(needed(&table.fill(far)), [(2, false), (18, false)], "then the rarest");
+    table.delivers(first, 0, 0);
+    assert_eq!(needed(&table.fill(first)), [(3, false)]);
+}

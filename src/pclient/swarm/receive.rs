@@ -171,6 +171,9 @@ impl Swarm {
         if !wanted.is_complete() {
             download.blocks.want_only(wanted);
         }
+        if storage.is_read_in_order() {
+            download.read_in_order();
+        }
         self.download = Some(download);
         self.content = Some(Content::new(manifest, storage));
         self.last_progress = now;
