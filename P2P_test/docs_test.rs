@@ -15,6 +15,7 @@ mod processes;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::thread::ScopedJoinHandle;
 
 use self::page::{Block, Run};
 use self::shell::Shell;
@@ -41,7 +42,7 @@ fn what_the_pages_show_is_what_happens() {
     let ran: usize = std::thread::scope(|scope| {
         let acted: Vec<_> = pages.iter().map(|(name, text)| scope.spawn(|| act_out(name, text))).collect();
         // All are heard, so that one run tells all that is wrong.
-        let outcomes: Vec<_> = acted.into_iter().map(|page| page.join()).collect();
+        let outcomes: Vec<_> = acted.into_iter().map(ScopedJoinHandle::join).collect();
         outcomes.into_iter().map(|outcome| outcome.expect("see above")).sum()
     });
     assert!(ran > 20, "of all pages only {ran} blocks were run");
@@ -71,7 +72,7 @@ fn no_page_names_a_flag_that_is_not_there() {
         String::from_utf8(output.stdout).expect("help is text")
     };
     for (name, text) in pages() {
-        for block in Block::all(&text).into_iter().filter(|block| block.is_shell()) {
+        for block in Block::all(&text).into_iter().filter(Block::is_shell) {
             for words in block.text.lines().filter_map(page::arguments) {
                 let Some(subcommand) = words.first().filter(|word| !word.starts_with('-')) else { continue };
                 let known = help(&[subcommand, "--help"]);

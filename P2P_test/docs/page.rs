@@ -161,7 +161,7 @@ fn without_numbers(line: &str) -> String {
         let core = word.trim_end_matches([',', ';', ':', ')']);
         match kept.last_mut() {
             Some(number) if UNITS.contains(&core) && number.ends_with('0') => {
-                number.push_str(&word[core.len()..])
+                number.push_str(&word[core.len()..]);
             }
             _ => kept.push(word),
         }
