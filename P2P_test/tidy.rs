@@ -65,7 +65,7 @@ fn files() -> Vec<File> {
         }
     }
     let mut files = Vec::new();
-    for folder in ["src", "SC_Model", "P2P_test", "benches", "fuzz"] {
+    for folder in ["src", "SC_Model", "P2P_test", "examples", "benches", "fuzz"] {
         collect(folder, &mut files);
     }
     files.sort_by(|a, b| a.path.cmp(&b.path));

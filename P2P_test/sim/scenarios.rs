@@ -6,7 +6,7 @@ fn built_in(name: &str) -> Scenario {
     Scenario::built_in(name).expect("it is built in")
 }
 
-/// Of a few seeds: the bound and the worst last ÷ D. The README's table has the worst of 20.
+/// Of a few seeds: the bound and the worst last ÷ D. The table in docs/measurements.md has the worst of 20.
 #[test]
 fn the_built_in_scenarios_keep_their_figures() {
     for (name, bound, worst) in [

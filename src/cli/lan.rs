@@ -10,6 +10,7 @@ use swarmcast::{Fid, Tracker};
 
 use super::address::HostPort;
 use super::failure::{Code, Failure};
+use super::fairness::Fairness;
 use super::get::Event;
 use super::peer::{Limits, Peer};
 
@@ -32,13 +33,14 @@ pub(super) fn peer(
     addrs: &[SocketAddr],
     tracker: &Tracker,
     limits: Limits,
+    fairness: Fairness,
 ) -> Result<Peer, Failure> {
     let trackers = addrs.iter().map(|&addr| {
         let mut addr = addr;
         addr.set_port(tracker.local_addr().port());
         addr
     });
-    Peer::bound(SocketAddr::new(any, 0), trackers.collect(), limits)
+    Peer::bound(SocketAddr::new(any, 0), trackers.collect(), limits, fairness)
 }
 
 /// Has whoever asks for `fid` find `tracker`, until what it gives is dropped.

@@ -66,14 +66,19 @@ impl Peer {
                 found[0][0]
             )));
         }
-        Peer::bound(wanted, used, limits)
+        Peer::bound(wanted, used, limits, fairness)
     }
 
     /// A client of the trackers at `used`, of which there is one at least, at `wanted`.
     ///
     /// # Errors
     /// If `wanted` can't be had.
-    pub(super) fn bound(wanted: SocketAddr, used: Vec<SocketAddr>, limits: Limits) -> Result<Peer, Failure> {
+    pub(super) fn bound(
+        wanted: SocketAddr,
+        used: Vec<SocketAddr>,
+        limits: Limits,
+        fairness: Fairness,
+    ) -> Result<Peer, Failure> {
         let (up, down) = (limits.limit_up.bytes_per_sec(), limits.limit_down.bytes_per_sec());
         let proxy =
             Proxy::bind(wanted, up, down).map_err(|error| Failure::bind(wanted, "--bind", &error.into()))?;

@@ -3,6 +3,7 @@
 //! No protocol here. Each call gives the node a command on the node's own thread and waits for the event that answers
 //! it; calls from many threads may wait at once.
 
+mod builder;
 mod folder;
 
 use std::collections::BTreeMap;
@@ -13,6 +14,7 @@ use std::sync::{Arc, mpsc};
 
 use parking_lot::Mutex;
 
+pub use self::builder::ClientBuilder;
 pub use self::folder::SharedFolder;
 use super::account::Account;
 use super::manifest::Manifest;
@@ -137,6 +139,11 @@ impl PClient {
             None => (Proxy::new(upload_rate, download_rate, port)?, Rate::new(download_rate)),
         };
         PClient::with_config(tracker, proxy, Config { download_limit: limit, ..Config::default() })
+    }
+
+    /// A client whose trackers, address, rates and parameters are named one by one.
+    pub fn builder() -> ClientBuilder {
+        ClientBuilder::default()
     }
 
     /// A client on `proxy`, with every parameter chosen.

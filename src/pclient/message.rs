@@ -22,6 +22,8 @@
 //! 0e ask peers channel                                      name others that take part
 //! 0f peers     channel | address …                          at most [`MAX_PEERS`]: 4 or 6 u8 | address | port u16
 //! 10 hashes    channel | part | hashes, 32 B each
+//! 11 choke     channel                                      you get what others leave
+//! 12 unchoke   channel                                      you have a place at my uplink, as at first
 //! ```
 //!
 //! All numbers without a type are varints. The manifest's part 0 is its [outline](super::manifest::Outline), part n + 1 the hashes of

@@ -36,6 +36,16 @@ use crate::units::Rate;
 /// and drops at its tail. Idle time is not banked. Rate 0 means no limit and no delay.
 ///
 /// Clones are handles to the same socket; all calls may run at once on many threads. Dropping the last handle closes.
+///
+/// ```
+/// use std::time::Duration;
+/// let a = swarmcast::Proxy::new(10_000, 0, None)?; // 10 kB/s up
+/// let b = swarmcast::Proxy::new(0, 0, None)?;
+/// a.send(b"hello", b.local_addr())?;
+/// let (datagram, from) = b.recv(Some(Duration::from_secs(5)))?;
+/// assert_eq!((&datagram[..], from), (&b"hello"[..], a.local_addr()));
+/// # Ok::<(), std::io::Error>(())
+/// ```
 #[derive(Clone)]
 pub struct Proxy {
     handle: Arc<Handle>,

@@ -446,15 +446,6 @@ mod tests {
     }
 
     #[test]
-    fn the_example_of_the_readme_can_be_read() {
-        let readme = include_str!("../../README.md");
-        let example =
-            readme.split_once("```toml\n").expect("an example").1.split_once("```").expect("its end").0;
-        let scenario = Scenario::parse(example).unwrap();
-        assert_eq!((scenario.count(Role::Source), scenario.count(Role::Receiver)), (1, 3));
-    }
-
-    #[test]
     fn a_mistake_is_named_with_its_line() {
         let with = |line: &str| SMALL.replace("count = 3", line);
         for (text, parts) in [

@@ -32,8 +32,8 @@ const REFRESH: Duration = Duration::from_millis(200);
 
 /// Simulate a swarm: the same peers and tracker, on links that a file describes
 ///
-/// One seed is one history, whatever the machine is busy with. Without a scenario, lists those that are built in. README.md
-/// explains how a scenario is written.
+/// One seed is one history, whatever the machine is busy with. Without a scenario, lists those that are built in.
+/// docs/commands.md explains how a scenario is written.
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
     /// A built-in scenario such as s1, or a file that ends in .toml
