@@ -157,6 +157,9 @@ fn fellow_receivers_hardly_notice_who_reads_nor_how_many() {
     assert!(one.1 < 1.05 * none.1 && all.1 < 1.1 * none.1);
 }
 
+/// Receivers by their rates, and whether each reads in order.
+type Readers = Vec<(Rates, bool)>;
+
 /// `--nocapture` prints the table.
 #[test]
 #[ignore = "a measurement"]
@@ -166,7 +169,7 @@ fn reading_in_order_measured() {
     const SLOWER: Rates = (500_000, 1_000_000);
     let alone = |is_read| vec![(FAST, is_read)];
     let among = |readers: usize, rates| (0..11).map(|n| (rates, n < readers)).collect::<Vec<_>>();
-    let cases: [(&str, &[Rates], [Vec<(Rates, bool)>; 2]); 6] = [
+    let cases: [(&str, &[Rates], [Readers; 2]); 6] = [
         ("one source, 4 MB/s, alone", &[FAST], [alone(false), alone(true)]),
         ("four sources of 1 MB/s, alone", &[SLOW; 4], [alone(false), alone(true)]),
         ("one source, one of 11", &[SLOW], [among(0, SLOW), among(1, SLOW)]),
