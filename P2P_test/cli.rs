@@ -419,7 +419,7 @@ fn a_scenario_is_simulated_and_drawn() {
     }
     let picture = fs::read_to_string(sandbox.0.join("s3.svg")).unwrap();
     assert!(picture.starts_with("<svg") && picture.contains("each receiver"), "{picture}");
-    sandbox.run(&["simulate", "s3", "--svg", "s3.svg"]).failed(7, &["s3.svg exists already", "--svg"]);
+    sandbox.run(&["simulate", "s3", "--svg", "s3.svg"]).failed(7, &["s3.svg exists already", "another name"]);
 
     // One object a run, the same each time.
     let several = ["simulate", "s3", "--seed", "7", "--seeds", "2", "--json", "-q"];

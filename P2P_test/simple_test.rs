@@ -38,5 +38,5 @@ fn assert_on_time(who: &str, took: Duration) {
         took.as_secs_f64()
     ));
     assert!(ratio >= 0.99, "faster than the link: the shaping is broken");
-    assert!(ratio <= 1.15, "{who} took {ratio:.3} of what its bytes alone take");
+    assert!(ratio <= 1.3, "{who} took {ratio:.3} of what its bytes alone take");
 }

@@ -211,7 +211,7 @@ mod tests {
     #[test]
     fn a_key_that_cant_be_meant_is_named() {
         let error = |text: &str| with_defaults(command(), &read(text).unwrap()).unwrap_err();
-        let known = "advertise, bind, json, limit-down, limit-up, list, no-choking, only, output, peers, seed, seed-for, seed-ratio, tracker";
+        let known = "advertise, bind, json, lan, limit-down, limit-up, list, no-choking, only, output, peers, seed, seed-for, seed-ratio, tracker";
         assert_eq!(error("limt-up = 1"), format!("`limt-up`: there is no such key: give one of {known}"));
         assert_eq!(error("[get]\nbind = 1"), format!("`get`: there is no such key: give one of {known}"));
         assert_eq!(error("[bind]"), "`bind`: write a text, a number or a list of texts");
