@@ -52,10 +52,11 @@ impl Watch {
 
 /// How a node stands with its peers, each with what it is called.
 pub(super) fn table<'a>(head: &str, peers: impl Iterator<Item = (String, &'a PeerStatus)>) -> String {
+    // No wider than 120 columns.
     let row = |cells: [&str; 8]| {
         let [name, from, to, got, given, credit, standing, ours] = cells;
         let row =
-            format!("{name:<21} {from:>10} {to:>10} {got:>9} {given:>9} {credit:>10}  {standing:<37} {ours}");
+            format!("{name:<21} {from:>10} {to:>10} {got:>8} {given:>8} {credit:>9}  {standing:<30} {ours}");
         row.trim_end().to_owned()
     };
     let mut rows = vec![row([head, "from it", "to it", "got", "given", "credit", "it is", "we are"])];

@@ -62,11 +62,11 @@ impl Standing {
 impl fmt::Display for Standing {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            Standing::Room => "unchoked: there is room for all",
-            Standing::Merit => "unchoked: gives most",
-            Standing::Trial => "unchoked: on trial",
-            Standing::Outdone => "choked: others give more",
-            Standing::Freeloads => "choked: gives nothing",
+            Standing::Room => "unchoked, room for all",
+            Standing::Merit => "unchoked, gives most",
+            Standing::Trial => "unchoked, on trial",
+            Standing::Outdone => "choked, others give more",
+            Standing::Freeloads => "choked, gives nothing",
         })
     }
 }
