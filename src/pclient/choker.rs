@@ -1,12 +1,12 @@
 //! Who goes first at the uplink of one file: tit for tat, as a choker.
 //!
 //! Of those who want something, as many as the uplink serves well have a *place*: they are unchoked. Most places go to those who give
-//! most: to a receiver, whoever sends it most of late; to who has all of the file, whoever passes on most of what it was
-//! given. The last place is for trying others (optimistic unchoke), else nobody new could ever show what it gives. Who took much and
+//! most: to a receiver, whoever sends it most of late; to one that is done, whoever sent it most; to a source, whoever passes on most of what it was
+//! given. What places are left are for trying others (optimistic unchoke), else nobody new could ever show what it gives. Who took much and
 //! never gave anything is tried by nobody.
 //!
 //! A choked peer isn't refused: it gets what those with a place leave, so that no uplink idles for fairness' sake, and nobody starves
-//! where there is something to spare (hard slots cost a swarm 2 to 16 % of its time). It is told, so that it asks for less here.
+//! where there is something to spare (hard slots cost a swarm 2 to 16 % of its time). It is told, for those who watch.
 //!
 //! A policy: keeps no books, sends nothing. After Cohen, "Incentives Build Robustness in BitTorrent" (2003); that rates alone don't stop
 //! free riders, and what somebody took and gave has to count too, is from Bharambe et al., "Analyzing and Improving a
