@@ -10,12 +10,14 @@
 
 mod actor;
 pub mod bound;
+mod report;
 mod runner;
 pub mod scenario;
 mod storage;
 mod watch;
 
-pub use runner::{ReceiverReport, Report, Sample, run, run_watching};
+pub use report::{ReceiverReport, Report, Sample};
+pub use runner::{run, run_watching};
 pub use scenario::{Scenario, ScenarioError};
 pub use storage::SharedStorage;
 pub use watch::{Moment, Watched, WatchedPeer};
