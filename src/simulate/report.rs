@@ -10,8 +10,8 @@ pub struct Report {
     pub seed: u64,
     /// Of each receiver, in the order of the scenario.
     pub receivers: Vec<ReceiverReport>,
-    /// D, s: when the last of those that are done could have been at best ([`Bound`]). Before anybody is done: of all
-    /// that stay. Infinite if that is never.
+    /// D, s: when the last of those that are done could have been at best ([`Bound`](super::bound::Bound)). Before
+    /// anybody is done: of all that stay. Infinite if that is never.
     pub bound: f64,
     /// When the last of those that stayed to be done was, s; `None` if nobody was.
     pub last: Option<f64>,
