@@ -161,8 +161,8 @@ pub struct Source {
     pub active: Instant,
     /// After how long a silence it is asked anew.
     patience: Duration,
-    /// Whether part of a message of its has arrived: most likely a block.
-    pub is_delivering: bool,
+    /// Of messages of its that aren't whole yet, what has arrived, B: most likely of a block.
+    partial: u64,
     /// The shortest round trip to it.
     pub min_rtt: Duration,
     /// How long it took from one delivery to the next of late, at most; zero before the first.
@@ -188,7 +188,7 @@ impl Source {
             meter: RateMeter::new(now),
             active: now,
             patience: STALL,
-            is_delivering: false,
+            partial: 0,
             min_rtt: Duration::ZERO,
             pause: Duration::ZERO,
             misses: 0,
@@ -218,11 +218,24 @@ impl Source {
     pub fn on_delivered(&mut self, now: Instant, bytes: u64) -> bool {
         let Some(owed) = self.owed.checked_sub(bytes) else { return false };
         self.owed = owed;
-        self.meter.add(now, bytes);
+        self.meter.add(now, bytes.saturating_sub(self.partial));
+        self.partial = self.partial.saturating_sub(bytes);
         self.pause = now.since(self.active).max(self.pause * 7 / 8);
         self.patience = STALL.max(self.patience * 15 / 16);
         self.active = now;
         true
+    }
+
+    /// `partial` B of messages that aren't whole yet have arrived. They count for the rate at once: where a block takes
+    /// seconds, a rate by whole blocks would say now twice as much, now half.
+    pub fn on_arriving(&mut self, now: Instant, partial: u64) {
+        self.meter.add(now, partial.saturating_sub(self.partial));
+        self.partial = partial;
+    }
+
+    /// How long it takes for all that it was asked for to come, at its rate of late, s.
+    pub fn time_to_deliver(&self, now: Instant) -> f64 {
+        self.outstanding.saturating_sub(self.partial) as f64 / self.meter.rate(now).max(1.0)
     }
 
     /// Whether it has delivered nothing for twice as long as usual.
@@ -246,7 +259,7 @@ impl Source {
     /// Whether what was asked of it first most likely still waits for its turn there. Where answers take longer anyway, what is
     /// taken back after a moment is on its way already, and comes for nothing, time and again.
     pub fn keeps_waiting(&self, now: Instant) -> bool {
-        !self.is_delivering && now.since(self.active) >= self.pause.clamp(MAX_WAIT, *SILENCE.end())
+        self.partial == 0 && now.since(self.active) >= self.pause.clamp(MAX_WAIT, *SILENCE.end())
     }
 
     /// It didn't give what it was asked for. Who does so time and again gets in the way of those who would: it is asked again after
@@ -428,4 +441,25 @@ pub enum What {
         /// See above; not 0.
         modulus: u32,
     },
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_has_come_of_a_block_counts_before_it_is_whole() {
+        let mut now = Instant::ORIGIN;
+        let mut source = Source::new(now);
+        source.push(now, None, 10_000);
+        source.push(now, None, 10_000);
+        for tick in 1..=25 {
+            now += Duration::from_millis(100);
+            source.on_arriving(now, tick * 400);
+        }
+        assert!((2.4..2.8).contains(&source.time_to_deliver(now)), "{}", source.time_to_deliver(now));
+        assert!(source.on_delivered(now, 10_000));
+        let rate = source.meter.rate(now);
+        assert!((3_600.0..4_400.0).contains(&rate), "nothing counts twice: {rate}");
+    }
 }

@@ -5,8 +5,8 @@ use crate::time::Duration;
 /// How what a peer sends arrives.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Arrivals {
-    /// Whether part of a message has arrived, and the rest is missing.
-    pub is_receiving: bool,
+    /// Of messages that aren't whole yet, what has arrived, B, overheads included.
+    pub partial: u64,
     /// The shortest round trip so far; zero before the first.
     pub min_rtt: Duration,
 }

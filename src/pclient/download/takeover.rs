@@ -9,7 +9,7 @@ use crate::time::Instant;
 const MAX_COPIES: u32 = 4;
 /// A steal has to promise the block in this share of the time; at the end, where nothing else is left to ask for, in that of the
 /// other. What is stolen of a source that is little slower has often left already, and comes twice.
-const STEAL_GAIN: f64 = 0.1;
+const STEAL_GAIN: f64 = 0.25;
 const STEAL_GAIN_AT_END: f64 = 0.5;
 
 impl Download {
@@ -69,11 +69,10 @@ impl Download {
             if index == 0 && !may_go(request, most) {
                 continue;
             }
-            let rate = peer.source.meter.rate(now).max(1.0);
             if index == 0 && !peer.source.is_silent(now) && !peer.source.keeps_waiting(now) {
                 continue;
             }
-            let eta = peer.source.outstanding() as f64 / rate;
+            let eta = peer.source.time_to_deliver(now);
             if best.is_some_and(|(longest, _, _)| eta < longest) {
                 continue;
             }

@@ -164,7 +164,7 @@ fn an_idle_source_takes_over_the_tail_of_a_slow_one() {
     };
     assert_eq!((*from, *to), (slow, fast));
     // The first in line is on its way: it is doubled, not taken away, since the slow one has been silent.
-    table.peers.get_mut(&slow).unwrap().source.is_delivering = true;
+    table.peers.get_mut(&slow).unwrap().source.on_arriving(table.now, 1);
     let again = table.delivers(fast, 1, target.piece.get().into());
     assert_eq!(again, []);
     let doubled = table.download.steal(table.now, &mut table.peers, fast);

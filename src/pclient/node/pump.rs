@@ -14,7 +14,7 @@ impl Node {
     /// Queues content while the windows have room, the files taking turns. False if there was nothing to send.
     pub(super) fn pump(&mut self, now: Instant) -> bool {
         for (key, arrivals) in self.endpoint.take_stirred() {
-            self.members.values_mut().for_each(|member| member.swarm.stir(key, arrivals));
+            self.members.values_mut().for_each(|member| member.swarm.stir(now, key, arrivals));
         }
         let (mut any, mut wanted) = (false, self.wanted_files());
         let may_queue_more = wanted.len() == 1 && !self.endpoint.has_wide_uplink();

@@ -234,11 +234,11 @@ impl Swarm {
 
     /// Something has happened to a connection: `may_go` may say something else of it.
     /// `arrivals` says how what it sends arrives.
-    pub fn stir(&mut self, key: Handle, arrivals: Arrivals) {
+    pub fn stir(&mut self, now: Instant, key: Handle, arrivals: Arrivals) {
         if let Some(content) = &mut self.content
             && let Some(peer) = self.peers.get_mut(&key)
         {
-            peer.source.is_delivering = arrivals.is_receiving;
+            peer.source.on_arriving(now, arrivals.partial);
             peer.source.min_rtt = arrivals.min_rtt;
             content.upload.stir(key);
         }
