@@ -32,7 +32,7 @@ use super::liveness::Liveness;
 use super::mtu::MtuDiscovery;
 use super::packet::ConnectionId;
 use super::path::{PathValidation, Token};
-use super::received::{MAX_ACK_DELAY, Received};
+use super::received::Received;
 use super::recv_window::RecvWindow;
 use super::ride::Rides;
 use super::send_window::{Class, SendWindow, Tag};
@@ -238,7 +238,7 @@ impl Connection {
 
     /// How what the peer sends arrives.
     pub fn arrivals(&self) -> Arrivals {
-        Arrivals { is_receiving: self.recv.held() > 0, min_rtt: self.path.rtt.min().unwrap_or_default() }
+        Arrivals { partial: self.recv.held(), min_rtt: self.path.rtt.min().unwrap_or_default() }
     }
 
     /// Drops all messages with this tag.
@@ -286,7 +286,7 @@ impl Connection {
             self.stats.duplicates += 1;
             return None;
         }
-        received.on_packet(number, now, eliciting);
+        received.on_packet(number, now, eliciting.then(|| self.path.rtt.max_ack_delay()));
         self.heard(now);
         Some(number)
     }
@@ -371,7 +371,7 @@ impl Connection {
         if let Some(rtt) = response.and_then(|token| self.validation.on_response(now, from, token)) {
             return Elsewhere::Proved(rtt);
         }
-        let pto = self.path.rtt.pto(MAX_ACK_DELAY);
+        let pto = self.path.rtt.pto();
         if self.validation.on_datagram(now, from, number, len, pto, token) {
             Elsewhere::Challenge
         } else {

@@ -5,10 +5,8 @@
 use super::clock;
 use super::frame::{Ack, MAX_ACK_RANGES};
 use super::ranges::RangeSet;
+use super::rtt::MIN_ACK_DELAY;
 use crate::time::{Duration, Instant};
-
-/// How long an ack is held back at most (RFC 9000 §18.2, max_ack_delay).
-pub const MAX_ACK_DELAY: Duration = Duration::from_millis(25);
 
 /// An ack goes out at once for every second packet that asks for one (RFC 9000 §13.2.2).
 const PACKETS_PER_ACK: u32 = 2;
@@ -51,7 +49,7 @@ impl Received {
             due_since: now,
             has_news: false,
         };
-        received.on_packet(first, now, true);
+        received.on_packet(first, now, Some(MIN_ACK_DELAY));
         received
     }
 
@@ -75,8 +73,8 @@ impl Received {
         number < self.largest + MAX_LEAP
     }
 
-    /// Takes in a fresh packet; `eliciting` says whether it asks for an ack.
-    pub fn on_packet(&mut self, number: u64, now: Instant, eliciting: bool) {
+    /// Takes in a fresh packet. If it asks for an ack, that may be held back for `hold`.
+    pub fn on_packet(&mut self, number: u64, now: Instant, hold: Option<Duration>) {
         let in_order = number == self.largest + 1;
         self.numbers.insert(number..number + 1);
         if number >= self.largest {
@@ -87,12 +85,12 @@ impl Received {
             let second_oldest = self.numbers.iter().nth(1);
             self.settle_below(second_oldest.map_or(self.floor, |range| range.start));
         }
-        if eliciting {
+        if let Some(hold) = hold {
             self.unacked += 1;
             // A gap is news that the sender needs at once (RFC 9000 §13.2.1).
             self.has_news |= !in_order;
             let at_once = self.unacked >= PACKETS_PER_ACK || !in_order;
-            let latest = self.due.unwrap_or(now + MAX_ACK_DELAY);
+            let latest = self.due.unwrap_or(now + hold);
             self.expect(now, if at_once { now } else { latest });
         }
     }
@@ -150,6 +148,8 @@ mod tests {
 
     use super::*;
 
+    const HOLD: Option<Duration> = Some(Duration::from_millis(40));
+
     fn at(millis: u64) -> Instant {
         Instant::ORIGIN + Duration::from_millis(millis)
     }
@@ -162,11 +162,11 @@ mod tests {
     fn every_second_packet_is_acked_at_once_and_a_single_one_soon() {
         let mut received = Received::new(100, at(0));
         ack(&mut received, at(0));
-        received.on_packet(101, at(1), true);
-        assert_eq!(received.ack_due(), Some(at(1) + MAX_ACK_DELAY));
-        received.on_packet(102, at(2), false);
-        assert_eq!(received.ack_due(), Some(at(1) + MAX_ACK_DELAY));
-        received.on_packet(103, at(3), true);
+        received.on_packet(101, at(1), HOLD);
+        assert_eq!(received.ack_due(), Some(at(41)));
+        received.on_packet(102, at(2), None);
+        assert_eq!(received.ack_due(), Some(at(41)));
+        received.on_packet(103, at(3), HOLD);
         assert_eq!(received.ack_due(), Some(at(3)));
         let ack = ack(&mut received, at(5));
         assert_eq!((&ack.ranges[..], ack.received), (slice::from_ref(&(100..104)), clock::at(at(3))));
@@ -181,7 +181,7 @@ mod tests {
             assert_eq!(received.is_fresh(number), is_good, "{number}");
             assert_eq!(received.is_newest(number), is_good, "{number}");
         }
-        received.on_packet(99 + MAX_LEAP, at(1), true);
+        received.on_packet(99 + MAX_LEAP, at(1), HOLD);
         assert!(received.is_fresh(100 + MAX_LEAP));
     }
 
@@ -189,7 +189,7 @@ mod tests {
     fn a_gap_is_told_at_once() {
         let mut received = Received::new(100, at(0));
         ack(&mut received, at(0));
-        received.on_packet(102, at(1), true);
+        received.on_packet(102, at(1), HOLD);
         assert_eq!(received.ack_due(), Some(at(1)));
         assert_eq!(ack(&mut received, at(1)).ranges, [102..103, 100..101]);
     }
@@ -197,7 +197,7 @@ mod tests {
     #[test]
     fn duplicates_and_settled_packets_are_not_fresh() {
         let mut received = Received::new(100, at(0));
-        received.on_packet(105, at(0), true);
+        received.on_packet(105, at(0), HOLD);
         assert!(!received.is_fresh(105) && !received.is_fresh(99) && received.is_fresh(103));
         received.settle_below(104);
         assert!(!received.is_fresh(103) && received.is_fresh(104));
@@ -209,7 +209,7 @@ mod tests {
     fn a_flood_of_gaps_takes_no_memory() {
         let mut received = Received::new(0, at(0));
         for number in 1..10_000 {
-            received.on_packet(number * 2, at(0), true);
+            received.on_packet(number * 2, at(0), HOLD);
         }
         assert!(received.numbers.range_count() <= MAX_RANGES);
         assert_eq!(ack(&mut received, at(0)).ranges.len(), MAX_ACK_RANGES);

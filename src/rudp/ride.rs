@@ -3,14 +3,13 @@
 //! A header, and the ack that it leads to, cost more than most announcements and acks themselves. Where content flows both
 //! ways, nearly all of them can do without a datagram of their own. Knows no frame: only when content was sent, and who waits.
 
-use super::received::MAX_ACK_DELAY;
 use crate::time::{Duration, Instant};
 
 /// A datagram with content is in sight if the last one is younger than a round trip, and than this.
 const MAX_SIGHT: Duration = Duration::from_millis(150);
 /// Nothing waits for longer than this part of a round trip,
 const PART: u32 = 4;
-/// nor than this. An ack waits for [`MAX_ACK_DELAY`] at most, by which the sender reckons.
+/// nor than this: no ack longer than the sender reckons with ([`RttEstimator::max_ack_delay`](super::rtt::RttEstimator)).
 const MAX_WAIT: Duration = Duration::from_millis(100);
 
 /// The rides of one connection.
@@ -34,17 +33,21 @@ impl Rides {
     /// Somebody waits: when it has to go by itself, on a path with this round trip.
     pub fn due(&mut self, now: Instant, srtt: Duration) -> Instant {
         let since = *self.waiting_since.get_or_insert(now);
-        if self.is_in_sight(now, srtt) { since + (srtt / PART).min(MAX_WAIT) } else { now }
+        if self.is_in_sight(now, srtt) { since + longest_wait(srtt) } else { now }
     }
 
     /// When an ack has to go that would be `due` by itself, and waits since `since`.
     pub fn ack_due(&self, now: Instant, srtt: Duration, since: Instant, due: Instant) -> Instant {
-        if self.is_in_sight(now, srtt) { due.max(since + (srtt / PART).min(MAX_ACK_DELAY)) } else { due }
+        if self.is_in_sight(now, srtt) { due.max(since + longest_wait(srtt)) } else { due }
     }
 
     fn is_in_sight(&self, now: Instant, srtt: Duration) -> bool {
         self.last.is_some_and(|last| now.since(last) < srtt.min(MAX_SIGHT))
     }
+}
+
+fn longest_wait(srtt: Duration) -> Duration {
+    (srtt / PART).min(MAX_WAIT)
 }
 
 #[cfg(test)]
@@ -77,6 +80,6 @@ mod tests {
         assert_eq!(rides.due(at(60), Duration::from_secs(2)), at(60) + MAX_WAIT);
         assert_eq!(rides.ack_due(at(10), SRTT, at(8), at(10)), at(28));
         assert_eq!(rides.ack_due(at(10), SRTT, at(8), at(33)), at(33), "it may wait for longer anyway");
-        assert_eq!(rides.ack_due(at(10), Duration::from_secs(2), at(8), at(10)), at(8) + MAX_ACK_DELAY);
+        assert_eq!(rides.ack_due(at(10), Duration::from_secs(2), at(8), at(10)), at(8) + MAX_WAIT);
     }
 }

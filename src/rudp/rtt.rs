@@ -9,6 +9,11 @@ pub const GRANULARITY: Duration = Duration::from_millis(1);
 /// The longest wait between two probes, and between two tries of anything (RFC 6298 §2.5 asks for at least 60 s).
 pub const MAX_PTO: Duration = Duration::from_secs(60);
 
+/// How long an ack is held back: for a quarter of the round trip, but within these limits. RFC 9000 §18.2 proposes the lower one; where
+/// several senders share a slow link, each has a datagram on it once in a while, and then each datagram would cost an ack.
+pub const MIN_ACK_DELAY: Duration = Duration::from_millis(25);
+const MAX_ACK_DELAY: Duration = Duration::from_millis(50);
+
 impl Default for RttEstimator {
     fn default() -> RttEstimator {
         RttEstimator::new()
@@ -75,9 +80,14 @@ impl RttEstimator {
         self.min = self.latest;
     }
 
+    /// How long either side holds an ack back at most. Each goes by its own measure of the same round trip.
+    pub fn max_ack_delay(&self) -> Duration {
+        (self.smoothed() / 4).clamp(MIN_ACK_DELAY, MAX_ACK_DELAY)
+    }
+
     /// The probe time-out before any back-off (RFC 9002 §6.2.1).
-    pub fn pto(&self, max_ack_delay: Duration) -> Duration {
-        (self.smoothed() + (self.variation * 4).max(GRANULARITY) + max_ack_delay).min(MAX_PTO)
+    pub fn pto(&self) -> Duration {
+        (self.smoothed() + (self.variation * 4).max(GRANULARITY) + self.max_ack_delay()).min(MAX_PTO)
     }
 }
 
@@ -113,14 +123,14 @@ mod tests {
     #[test]
     fn the_probe_time_out_has_a_floor_and_a_cap() {
         let mut rtt = RttEstimator::new();
-        assert_eq!(rtt.pto(ms(25)), INITIAL_RTT + INITIAL_RTT / 2 * 4 + ms(25));
+        assert_eq!(rtt.pto(), INITIAL_RTT + INITIAL_RTT / 2 * 4 + ms(50));
         for _ in 0..100 {
             rtt.sample(Instant::ORIGIN, Instant::ORIGIN + Duration::from_micros(50), ms(0));
         }
-        assert!(rtt.pto(ms(0)) >= GRANULARITY);
+        assert!(rtt.pto() >= GRANULARITY + ms(25));
         for _ in 0..100 {
             rtt.sample(Instant::ORIGIN, Instant::ORIGIN + Duration::from_secs(90), ms(0));
         }
-        assert_eq!(rtt.pto(ms(25)), MAX_PTO);
+        assert_eq!(rtt.pto(), MAX_PTO);
     }
 }

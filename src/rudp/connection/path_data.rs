@@ -8,7 +8,6 @@ use crate::rudp::congestion::window::DelayWindow;
 use crate::rudp::delivery::DeliveryRate;
 use crate::rudp::mtu::{self, MtuDiscovery};
 use crate::rudp::pacer::Pacer;
-use crate::rudp::received::MAX_ACK_DELAY;
 use crate::rudp::reordering::Reordering;
 use crate::rudp::rtt::{self, RttEstimator};
 use crate::rudp::sent::{Content, SentPacket};
@@ -126,14 +125,10 @@ impl PathData {
         // On a slow link a single datagram of somebody else's, in line before this one, exceeds any variation of late.
         let one_more = self.datagram_size() as f64 / self.delivery.rate().max(1.0);
         let one_more = Duration::from_secs_f64(one_more).min(self.rtt.smoothed() / 2);
-        let measured = self.rtt.pto(MAX_ACK_DELAY) + one_more;
+        let measured = self.rtt.pto() + one_more;
         // On a slow link a full datagram takes far longer than the small ones of the handshake: until the first one
         // has been acked, its round trip is unknown (RFC 9002 §6.2.2).
-        if self.full_sent && !self.full_acked {
-            measured.max(RttEstimator::new().pto(MAX_ACK_DELAY))
-        } else {
-            measured
-        }
+        if self.full_sent && !self.full_acked { measured.max(RttEstimator::new().pto()) } else { measured }
     }
 
     /// How long after the last packet that asks for an ack to probe (RFC 9002 §6.2.1).
