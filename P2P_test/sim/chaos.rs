@@ -21,7 +21,7 @@ use self::stage::{Outcome, Stage};
 const SEEDS: u64 = 1_000;
 
 /// Seeds that failed once, and what was seen then.
-const FOUND: [(u64, &str); 12] = [
+const FOUND: [(u64, &str); 13] = [
     (52, "a node that had left let in who dialled it, and left them alone with a connection"),
     (200, "a fast receiver waited for the last piece beside neighbours that had it"),
     (889, "a receiver at 5 kB/s got the content five times over, but for its last bytes"),
@@ -33,6 +33,7 @@ const FOUND: [(u64, &str); 12] = [
     (42879, "content still left to one who had parted before the cancel"),
     (36527, "who was given another's former address took its own datagrams for that one's"),
     (64148, "a path had become longer while it was used, and its window stayed at two datagrams"),
+    (78811, "a path had become longer before anybody knew what it takes, and its window stayed narrow"),
     (85927, "whose word that it had the manifest was damaged was never asked for it"),
 ];
 

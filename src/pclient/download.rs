@@ -347,10 +347,16 @@ impl Download {
         if !source.on_delivered(now, data.len() as u64) {
             return Arrival::Nonsense;
         }
+        // What was on its way when it was taken back is as good as ever.
+        let is_late = source.is_over(id);
         let giver = peers[&key].remote;
         let was_asked = self.settle_request(peers, key, id, piece, block, data.len() as u64);
         // What nobody asked for may be anything.
-        let arrival = if was_asked { self.blocks.put(piece, block, giver, data) } else { Arrival::Duplicate };
+        let arrival = match (was_asked, is_late) {
+            (true, _) => self.blocks.put(piece, block, giver, data),
+            (false, true) => self.blocks.put_late(piece, block, giver, data),
+            (false, false) => Arrival::Duplicate,
+        };
         if arrival == Arrival::Duplicate {
             self.duplicate_bytes += data.len() as u64;
         } else {

@@ -320,6 +320,11 @@ impl Source {
         self.requests.binary_search_by_key(&id, |request| request.id).ok()
     }
 
+    /// Whether there was a request `id` that has been answered or taken back.
+    pub fn is_over(&self, id: u64) -> bool {
+        id < self.next_id && self.position(id).is_none()
+    }
+
     /// The source has chosen what it sends for a credit.
     pub fn bind(&mut self, index: usize, target: Target, bytes: u64) {
         let request = &mut self.requests[index];

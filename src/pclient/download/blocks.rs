@@ -243,6 +243,24 @@ impl Blocks {
         Arrival::Whole { piece, data: partial.data, givers: partial.givers.into_iter().flatten().collect() }
     }
 
+    /// The same for a block that `giver` was asked for once, though it was taken back. Where one peer alone has to give all of the
+    /// piece, it isn't this one any more.
+    pub(super) fn put_late(
+        &mut self,
+        piece: PieceIndex,
+        block: u32,
+        giver: SocketAddr,
+        data: &[u8],
+    ) -> Arrival {
+        if self.alone.contains(&piece) {
+            return Arrival::Duplicate;
+        }
+        if self.untouched.get(piece) {
+            self.mark(&Target { piece, blocks: 0..0 });
+        }
+        self.put(piece, block, giver, data)
+    }
+
     /// From now on one peer alone has to give all of `piece`.
     pub fn fetch_alone(&mut self, piece: PieceIndex) {
         self.alone.insert(piece);
@@ -346,7 +364,8 @@ mod tests {
                         let (block, giver) = (rng.below(PER_PIECE), givers[rng.below(2) as usize]);
                         let (piece, block) =
                             blocks.locate(piece.get().into(), block, data.len()).expect("it is in the file");
-                        if let Arrival::Whole { givers, .. } = blocks.put(piece, block, giver, &data) {
+                        let put = if rng.chance(0.5) { Blocks::put } else { Blocks::put_late };
+                        if let Arrival::Whole { givers, .. } = put(&mut blocks, piece, block, giver, &data) {
                             assert!(!blocks.needs_one_giver(piece) || givers.iter().all(|of| *of == giver));
                             check(&blocks);
                             blocks.on_verified(piece);

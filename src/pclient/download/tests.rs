@@ -252,6 +252,24 @@ fn a_source_that_serves_others_meanwhile_has_not_stalled() {
     assert_eq!(table.unstall(origin, spread).len(), 2);
 }
 
+#[test]
+fn what_was_taken_back_and_comes_all_the_same_counts() {
+    let mut table = Table::new(4);
+    let (origin, relay) = (table.origin(1), table.relay(2, &[0, 1]));
+    assert_eq!(table.fill(origin), [Ask::Any { id: 0, credits: 2, residue: 0, modulus: 1 }]);
+    assert_eq!(pieces(&table.fill(relay)), [0, 1]);
+    table.now += STALL;
+    assert_eq!(table.unstall(origin, Instant::ORIGIN).len(), 2);
+    table.delivers(origin, 0, 3);
+    let cancels = table.delivers(origin, 1, 0);
+    assert!(
+        matches!(cancels[..], [(key, Ask::Cancel { .. })] if key == relay),
+        "it needn't send that any more"
+    );
+    assert_eq!(table.arrives(origin, 1, 0), Arrival::Nonsense, "no more than was ever asked for");
+    assert_eq!(table.download.duplicate_bytes, 0);
+}
+
 /// A receiver of one piece of four blocks, and what several sources make of it.
 struct OnePiece(Table);
 

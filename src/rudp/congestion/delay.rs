@@ -5,9 +5,10 @@
 //! from data behind a queue of its own making.
 //!
 //! A path may become longer while it is used. That looks like a queue that never goes, and whose it would be can't be seen.
-//! It is taken for the path ([`DelayFilter::reconsider`]) only where for ten seconds it was longer than all that this end
-//! had under way, and nobody else was known to send to the same receiver. Another program's standing queue is then taken
-//! for the path too, as over RFC 6817's base history.
+//! It is taken for the path only where for ten seconds it was longer than all that this end had under way
+//! ([`DelayFilter::reconsider`]), or stood before packets that came long after all others ([`DelayFilter::reconsider_gaps`]), and nobody
+//! else was known to send to the same receiver. Another program's standing queue is then taken for the path too, as over
+//! RFC 6817's base history.
 
 use crate::rudp::clock::{self, Ticks};
 use crate::time::{Duration, Instant};
@@ -32,7 +33,12 @@ pub struct DelayFilter {
     /// The two newest queueing delays and when they were taken: the smaller one counts (RFC 6817's CURRENT_FILTER),
     /// so that a single late packet is not a queue.
     newest: [Option<(Instant, Duration)>; 2],
+    /// When the newest one arrived by the other clock, and how long after the one before it; zero if that is unknown.
+    arrived: Option<Ticks>,
+    gap: Duration,
     unexplained: Option<Unexplained>,
+    /// The same by gaps.
+    unexplained_by_gaps: Option<Unexplained>,
 }
 
 /// A time in which nobody else is known whose queue it may be.
@@ -42,6 +48,27 @@ struct Unexplained {
     samples: u32,
     /// The smallest queue in it, beyond what this end had under way.
     least: Duration,
+}
+
+impl Unexplained {
+    /// Takes in a queue that this end didn't make; unless that `is_certain` it only shows that there is no longer one. Gives
+    /// the least of them when it is time to judge, and begins anew.
+    fn note(
+        slot: &mut Option<Unexplained>,
+        now: Instant,
+        queue: Duration,
+        is_certain: bool,
+    ) -> Option<Duration> {
+        let noted = slot.get_or_insert(Unexplained { since: now, samples: 0, least: queue });
+        noted.samples += u32::from(is_certain);
+        noted.least = noted.least.min(queue);
+        let Unexplained { since, samples, least } = *noted;
+        if now.since(since) < REBASE_AFTER || samples < REBASE_SAMPLES {
+            return None;
+        }
+        *slot = None;
+        Some(least)
+    }
 }
 
 impl DelayFilter {
@@ -58,6 +85,13 @@ impl DelayFilter {
         }
         let queue = clock::span(above.max(0) as Ticks);
         self.newest = [Some((now, queue)), self.newest[0]];
+        let gap = self.arrived.map_or(0, |before| received.wrapping_sub(before) as i32);
+        (self.arrived, self.gap) = (Some(received), clock::span(gap.max(0) as Ticks));
+    }
+
+    /// A packet has arrived, and nobody says when: how long after it the next one does is unknown.
+    pub fn on_untimed(&mut self) {
+        self.arrived = None;
     }
 
     /// Says how long a queue of this end's own the newest sample may have seen at most; `None` where it may have seen others'.
@@ -67,18 +101,31 @@ impl DelayFilter {
             self.unexplained = None;
             return false;
         };
-        let queue = queue.saturating_sub(own);
-        let begin = Unexplained { since: now, samples: 0, least: queue };
-        let unexplained = self.unexplained.get_or_insert(begin);
-        unexplained.samples += 1;
-        unexplained.least = unexplained.least.min(queue);
-        let Unexplained { since, samples, least } = *unexplained;
-        if now.since(since) < REBASE_AFTER || samples < REBASE_SAMPLES {
+        let excess = Unexplained::note(&mut self.unexplained, now, queue.saturating_sub(own), true);
+        excess.is_some_and(|excess| self.lengthen(excess))
+    }
+
+    /// The same for a window so narrow that the path idles most of the time: what it takes is unknown then, and so is how long a queue
+    /// could be. But a packet that arrives later after the one before it than it has queued didn't wait behind that one. `is_next` says
+    /// that none was sent between those of the two newest samples, `is_alone` that nobody else is known whose queue it may be.
+    pub fn reconsider_gaps(&mut self, now: Instant, is_next: bool, is_alone: bool) -> bool {
+        let Some((_, queue)) = self.newest[0].filter(|_| is_alone) else {
+            self.unexplained_by_gaps = None;
+            return false;
+        };
+        let is_certain = is_next && self.gap >= queue;
+        let excess = Unexplained::note(&mut self.unexplained_by_gaps, now, queue, is_certain);
+        excess.is_some_and(|excess| self.lengthen(excess))
+    }
+
+    /// The path takes so much longer than was thought; false if that is nothing.
+    fn lengthen(&mut self, excess: Duration) -> bool {
+        if excess.is_zero() {
             return false;
         }
-        self.base = self.base.map(|base| base.wrapping_add(clock::ticks(least)));
-        (self.newest, self.unexplained) = ([None; 2], None);
-        least > Duration::ZERO
+        self.base = self.base.map(|base| base.wrapping_add(clock::ticks(excess)));
+        (self.newest, self.unexplained, self.unexplained_by_gaps) = ([None; 2], None, None);
+        true
     }
 
     /// The present queueing delay, unless nothing was heard of late.
@@ -140,6 +187,30 @@ mod tests {
         assert_eq!(unknown, Some(Duration::from_millis(236)), "it may be anybody's queue");
         let passing = after_ten_seconds([256_000, 20_000], Some(own));
         assert_eq!(passing, Some(Duration::from_millis(236)), "it goes, now and then");
+    }
+
+    /// The queue after twelve seconds on a path that has become 240 ms longer, with two packets every `round` ms.
+    fn after_rounds(round: u64, is_timed: bool, is_next: bool, is_alone: bool) -> Option<Duration> {
+        let mut filter = DelayFilter::default();
+        filter.sample(at(0), 0, micros(20_000), Duration::ZERO);
+        for sent in (round..12_000).step_by(round as usize).flat_map(|first| [first, first + 17]) {
+            filter.sample(at(sent), micros(1_000 * sent), micros(1_000 * sent + 260_000), Duration::ZERO);
+            filter.reconsider_gaps(at(sent), is_next, is_alone);
+            if !is_timed {
+                filter.on_untimed();
+            }
+        }
+        filter.queue(at(12_000))
+    }
+
+    #[test]
+    fn what_queues_though_nothing_came_for_long_is_the_path() {
+        let queue = Some(Duration::from_millis(240));
+        assert_eq!(after_rounds(900, true, true, true), Some(Duration::ZERO));
+        assert_eq!(after_rounds(200, true, true, true), queue, "each may wait for the one before it");
+        assert_eq!(after_rounds(900, false, true, true), queue, "another came between, and none knows when");
+        assert_eq!(after_rounds(900, true, false, true), queue, "others may have been sent between");
+        assert_eq!(after_rounds(900, true, true, false), queue, "it may be anybody's");
     }
 
     #[test]

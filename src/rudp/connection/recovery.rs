@@ -31,11 +31,12 @@ impl Connection {
         let (in_flight, uplink_in_flight) = (self.sent.in_flight(), links.uplink.in_flight());
         let largest = ack.ranges[0].end - 1;
         let largest_before = self.largest_acked;
-        let (mut acked_bytes, mut largest_sent) = (0, None);
+        let (mut acked_bytes, mut arrived, mut largest_sent) = (0, 0, None);
         let path = &mut self.path;
         path.reordering.on_ack(now, &path.rtt);
         for range in &ack.ranges {
             let settled = self.sent.ack(range.clone(), |number, acked| {
+                arrived += 1;
                 let (sent, is_of_path) = match acked {
                     Acked::Lost { sent } => {
                         self.stats.spurious += 1;
@@ -64,6 +65,9 @@ impl Connection {
             self.newest_ack = number;
             self.send.grant(ack.credit);
         }
+        if arrived > 0 && (largest_sent.is_none() || ack.delay > STALE_ACK) {
+            self.path.delay_out.on_untimed();
+        }
         if let Some(sent) = largest_sent {
             self.path.rtt.sample(sent, now, ack.delay);
             if ack.delay <= STALE_ACK {
@@ -72,7 +76,10 @@ impl Connection {
                 let is_held = self.path.window.is_narrow() || links.uplink.window().is_narrow();
                 let is_alone = ack.downlink_queue == Duration::ZERO;
                 let own = (is_held && is_alone).then(|| self.path.time_for(uplink_in_flight));
-                if self.path.delay_out.reconsider(now, own) {
+                let is_next = arrived == 1 && self.sent.in_flight_below(largest).next().is_none();
+                let is_all_alone = is_held && is_alone && uplink_in_flight == in_flight;
+                let delay = &mut self.path.delay_out;
+                if delay.reconsider(now, own) || delay.reconsider_gaps(now, is_next, is_all_alone) {
                     log::trace!("{}: the path has become longer", self.id);
                     self.path.rtt.forget_min();
                 }
