@@ -116,7 +116,7 @@ pub(super) fn run(args: &Args, screen: &Screen) -> Result<(), Failure> {
     match get_from(ticket.trackers.clone()) {
         Err(failure) if failure.code == Code::TrackerUnreachable => {
             screen.hint(format_args!(
-                "the tracker at {} doesn't answer: asking the local network",
+                "the tracker at {} can't be reached: asking the local network",
                 ticket.trackers()
             ));
             match lan::look_for(ticket.fid, &events) {
