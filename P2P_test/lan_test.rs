@@ -4,6 +4,10 @@
 
 use std::fs;
 
+use data_encoding::BASE32_NOPAD;
+use swarmcast::Fid;
+use swarmcast::coding::Writer as _;
+
 use self::processes::lan::Lan;
 use self::processes::{Sandbox, Stream};
 
@@ -31,6 +35,25 @@ fn a_ticket_or_a_fid_is_enough_over_ipv4() {
     let Some(lan) = Lan::new(&["10.99.0.1/24"], &["10.99.0.2/24"]) else { return };
     is_found(&lan, &["--lan"], |ticket, _| ticket);
     is_found(&lan, &["--lan"], |_, fid| fid);
+}
+
+/// A ticket for the file that is shared, which names a tracker that can't be found.
+fn astray(fid: &str) -> String {
+    let (fid, host): (Fid, &str) = (fid.parse().unwrap(), "nobody.invalid");
+    let mut bytes = fid.as_bytes().to_vec();
+    bytes.varint(SIZE as u64);
+    bytes.bytes(&[1, host.len() as u8]);
+    bytes.bytes(host.as_bytes());
+    bytes.u16(10086);
+    let checksum = crc32fast::hash(&bytes);
+    bytes.u32(checksum);
+    format!("swarmcast1:{}", BASE32_NOPAD.encode(&bytes).to_ascii_lowercase())
+}
+
+#[test]
+fn where_the_tickets_tracker_cant_be_found_the_local_network_is_asked() {
+    let Some(lan) = Lan::new(&["10.99.0.1/24"], &["10.99.0.2/24"]) else { return };
+    is_found(&lan, &["--lan"], |_, fid| astray(&fid));
 }
 
 #[test]

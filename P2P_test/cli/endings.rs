@@ -1,5 +1,6 @@
 //! How commands end: by what they were asked for, by a reader that goes, by a user who doesn't wait.
 
+use std::fs;
 use std::io::Read as _;
 use std::process::{Command, Stdio};
 
@@ -11,7 +12,7 @@ use super::processes::{Running, Sandbox, Stream, names};
 fn a_file_goes_to_stdout_in_order() {
     let sandbox = Sandbox::new();
     let content: Vec<u8> = sandbox.file("f", 2_000_000, 60).iter().map(|byte| b'a' + byte % 26).collect();
-    std::fs::write(sandbox.0.join("f"), &content).unwrap();
+    fs::write(sandbox.0.join("f"), &content).unwrap();
     let (_share, ticket) = sandbox.share(&["f"]);
     let target = sandbox.directory("target");
     let get = Running::start(&target, &["get", &ticket, "-o", "-"]).end();
@@ -58,6 +59,23 @@ fn who_serves_for_a_time_or_a_share_ends_by_itself() {
     let ended = seed.line(Stream::Stdout, "\"kind\":\"ended\"");
     let ended: serde_json::Value = serde_json::from_str(&ended).unwrap();
     assert!(ended["served_bytes"].as_u64() >= Some(150_000), "{ended}");
+    seed.end().succeeded();
+}
+
+#[test]
+fn who_serves_a_share_stays_until_the_last_block_is_there() {
+    let sandbox = Sandbox::new();
+    let content = sandbox.file("f", 10_000, 64);
+    let mut tracker = sandbox.start(&["tracker", "--bind", "0"]);
+    let line = tracker.line(Stream::Stdout, "tracker at ");
+    let (share, ticket) = sandbox.share(&["f", "--tracker", line.trim_start_matches("tracker at ")]);
+    // At this rate its last block takes longer than it is between two looks at whether it is enough.
+    let mut seed =
+        sandbox.start(&["get", &ticket, "-o", "one", "--seed-ratio", "1", "--limit-up", "10k", "--json"]);
+    seed.line(Stream::Stdout, "\"kind\":\"done\"");
+    share.interrupt().succeeded();
+    sandbox.run(&["get", &ticket, "-o", "next"]).succeeded();
+    assert!(fs::read(sandbox.0.join("next")).unwrap() == content, "the copy differs");
     seed.end().succeeded();
 }
 

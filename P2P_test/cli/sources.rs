@@ -67,6 +67,37 @@ fn several_trackers_are_a_list() {
 }
 
 #[test]
+fn of_flags_that_exclude_each_other_the_nearer_source_decides() {
+    let sandbox = Sandbox::new();
+    fs::write(sandbox.0.join("f"), "f").unwrap();
+    fs::write(sandbox.0.join("lan.toml"), "lan = true\nquiet = true\n").unwrap();
+    fs::write(sandbox.0.join("tracker.toml"), format!("tracker = \"{NOWHERE}\"\n")).unwrap();
+    let (lan, elsewhere) = (("SWARMCAST_LAN", "true"), ("SWARMCAST_TRACKER", NOWHERE));
+    let said = |args: &[&str], variables: &[(&str, &str)]| {
+        let mut share = sandbox.start_with(&[&["share", "f"], args].concat(), variables);
+        share.line(Stream::Stdout, "swarmcast1:");
+        let ended = share.interrupt();
+        ended.succeeded();
+        ended.stderr
+    };
+    // Typed before the variable, typed before the file, the variable before the file.
+    for (args, variables) in [
+        (&["--bind", "127.0.0.1"][..], &[lan][..]),
+        (&["--bind", "127.0.0.1", "--config", "lan.toml", "-v"], &[]),
+        (&["--advertise", "127.0.0.1"], &[elsewhere]),
+        (&["--advertise", "127.0.0.1", "--config", "tracker.toml"], &[]),
+        (&["--config", "lan.toml"], &[("SWARMCAST_BIND", "127.0.0.1"), ("SWARMCAST_VERBOSE", "1")]),
+    ] {
+        let stderr = said(args, variables);
+        assert!(stderr.contains("tracker at 127.0.0.1:"), "{args:?} {variables:?}: {stderr}");
+    }
+    assert_eq!(said(&["--bind", "127.0.0.1", "--config", "lan.toml"], &[]), "", "that is quiet");
+    // Two of the same source can't both be meant.
+    let both = sandbox.start_with(&["share", "f"], &[lan, elsewhere]).end();
+    both.failed(2, &["these variables count as flags: SWARMCAST_LAN, SWARMCAST_TRACKER"]);
+}
+
+#[test]
 fn what_is_piped_has_no_colours() {
     let sandbox = Sandbox::new();
     for args in [&["--help"][..], &["get"], &["get", "x", "-v"]] {

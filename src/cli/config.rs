@@ -1,13 +1,15 @@
 //! Where a flag's value comes from: the command line, else a variable of the environment, else a file, else its default.
 //!
-//! That holds for the flags of what takes part in a swarm ([`CONFIGURED`]). Here names and texts are matched; what a value means is
-//! the flag's own business.
+//! That holds for the flags of what takes part in a swarm ([`CONFIGURED`]), and for those of all commands. Of flags that exclude each
+//! other, too, the nearer source decides. Here names and texts are matched; what a value means is the flag's own business.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::{env, fs, io, process};
 
 use clap::builder::BoolishValueParser;
-use clap::{Arg, ArgAction, ArgMatches, Command, CommandFactory as _, FromArgMatches as _};
+use clap::parser::ValueSource;
+use clap::{Arg, ArgAction, ArgMatches, Command, CommandFactory as _, FromArgMatches as _, Id};
 use toml::{Table, Value};
 
 use super::failure::{Failure, show_path};
@@ -24,8 +26,13 @@ pub(super) const SOURCES: &str = concat!(
     "or in a file (limit-up = \"5M\"; see --config). Flags come before variables, and those before the file."
 );
 
-/// The whole command line, as it is before any file is read.
+/// The whole command line, with variables but without any file.
 pub(super) fn command() -> Command {
+    with_variables(bare(), &Overruled::new())
+}
+
+/// The command line as it can be typed.
+fn bare() -> Command {
     let file = Arg::new(CONFIG)
         .long(CONFIG)
         .value_name("FILE")
@@ -35,10 +42,14 @@ pub(super) fn command() -> Command {
         .display_order(100)
         .value_parser(clap::value_parser!(PathBuf))
         .help("Take values of flags from this file, else from ~/.config/swarmcast/config.toml");
-    let command = CONFIGURED.into_iter().fold(Args::command().arg(file), |command, name| {
+    CONFIGURED.into_iter().fold(Args::command().arg(file), |command, name| {
         command.mut_subcommand(name, |subcommand| subcommand.after_help(SOURCES))
-    });
-    map_flags(command, |arg| {
+    })
+}
+
+/// `command` with variables for its flags.
+fn with_variables(command: Command, overruled: &Overruled) -> Command {
+    map_flags(command, overruled, |arg| {
         let variable = variable(arg.get_long().unwrap_or_default());
         let arg = match arg.get_action() {
             ArgAction::SetTrue => arg.value_parser(BoolishValueParser::new()),
@@ -54,11 +65,13 @@ pub(super) fn command() -> Command {
 /// # Errors
 /// If the file can't be read, or says something that can't be meant.
 pub(super) fn parse() -> Result<Args, Failure> {
-    let command = command();
-    let typed = command.clone().try_get_matches().unwrap_or_else(|error| end_with(&error));
-    let matches = match find(&typed)? {
-        Some(path) => with_file(command, &path)?,
-        None => typed,
+    let parse = |command: Command| command.try_get_matches().unwrap_or_else(|error| end_with(&error));
+    let typed = parse(bare());
+    let command = with_variables(bare(), &overruled(&typed));
+    let given = parse(command.clone());
+    let matches = match find(&given)? {
+        Some(path) => with_file(command, &path, &overruled(&given))?,
+        None => given,
     };
     Args::from_arg_matches(&matches).or_else(|error| end_with(&error))
 }
@@ -83,13 +96,38 @@ fn variable(flag: &str) -> String {
     format!("SWARMCAST_{}", flag.replace('-', "_").to_uppercase())
 }
 
-/// Changes all long flags of the subcommands that can be configured.
-fn map_flags(command: Command, change: impl Fn(Arg) -> Arg) -> Command {
-    CONFIGURED.into_iter().fold(command, |command, name| {
-        command.mut_subcommand(name, |subcommand| {
-            subcommand.mut_args(|arg| if arg.get_long().is_some() { change(arg) } else { arg })
-        })
+/// Flags that take no value from a farther source, as a nearer one gives what they exclude.
+type Overruled = BTreeSet<Id>;
+
+/// What `given` overrules.
+fn overruled(given: &ArgMatches) -> Overruled {
+    let mut command = bare();
+    command.build();
+    let Some((name, given)) = given.subcommand() else { return Overruled::new() };
+    let command = command.find_subcommand(name).expect("what was given is there");
+    let is_given = |arg: &Arg| {
+        let source = given.value_source(arg.get_id().as_str());
+        matches!(source, Some(ValueSource::CommandLine | ValueSource::EnvVariable))
+    };
+    let excludes = |one: &Arg, other: &Arg| {
+        command.get_arg_conflicts_with(one).iter().any(|excluded| excluded.get_id() == other.get_id())
+    };
+    let (given, others): (Vec<&Arg>, Vec<&Arg>) = command.get_arguments().partition(|arg| is_given(arg));
+    let is_overruled = |arg: &&Arg| given.iter().any(|given| excludes(given, arg) || excludes(arg, given));
+    others.into_iter().filter(is_overruled).map(|arg| arg.get_id().clone()).collect()
+}
+
+/// Changes all long flags that can be configured, but for those that are overruled.
+fn map_flags(command: Command, overruled: &Overruled, change: impl Fn(Arg) -> Arg) -> Command {
+    let change = |arg: Arg| if is_key(&arg) && !overruled.contains(arg.get_id()) { change(arg) } else { arg };
+    CONFIGURED.into_iter().fold(command.mut_args(&change), |command, name| {
+        command.mut_subcommand(name, |subcommand| subcommand.mut_args(&change))
     })
+}
+
+/// Whether it may stand in the file.
+fn is_key(arg: &Arg) -> bool {
+    arg.get_long().is_some_and(|long| long != CONFIG)
 }
 
 /// The file that holds for this command line, if there is one.
@@ -107,14 +145,14 @@ fn find(typed: &ArgMatches) -> Result<Option<PathBuf>, Failure> {
 }
 
 /// The command line again, with the defaults from the file at `path`.
-fn with_file(command: Command, path: &Path) -> Result<ArgMatches, Failure> {
+fn with_file(command: Command, path: &Path, overruled: &Overruled) -> Result<ArgMatches, Failure> {
     let wrong = |what: String| Failure::usage(format!("{}: {what}", show_path(path)));
     let text = fs::read_to_string(path).map_err(|error| match error.kind() {
         io::ErrorKind::InvalidData => wrong("this is no text".to_owned()),
         _ => Failure::usage(Failure::file(path, &error).message),
     })?;
     let table = read(&text).map_err(wrong)?;
-    let command = with_defaults(command, &table).map_err(wrong)?;
+    let command = with_defaults(command, &table, overruled).map_err(wrong)?;
     command.try_get_matches().map_err(|error| {
         // Without the file all was well.
         let text = error.to_string();
@@ -134,14 +172,10 @@ fn read(text: &str) -> Result<Table, String> {
 ///
 /// # Errors
 /// What is wrong with which key.
-fn with_defaults(command: Command, table: &Table) -> Result<Command, String> {
-    let flags: Vec<Arg> = CONFIGURED
-        .iter()
-        .filter_map(|name| command.find_subcommand(name))
-        .flat_map(Command::get_arguments)
-        .filter(|arg| arg.get_long().is_some())
-        .cloned()
-        .collect();
+fn with_defaults(command: Command, table: &Table, overruled: &Overruled) -> Result<Command, String> {
+    let subcommands = CONFIGURED.iter().filter_map(|name| command.find_subcommand(name));
+    let all = command.get_arguments().chain(subcommands.flat_map(Command::get_arguments));
+    let flags: Vec<Arg> = all.filter(|arg| is_key(arg)).cloned().collect();
     for (key, value) in table {
         let Some(flag) = flags.iter().find(|flag| flag.get_long() == Some(key)) else {
             return Err(format!("`{key}`: there is no such key: give one of {}", names(&flags)));
@@ -152,9 +186,11 @@ fn with_defaults(command: Command, table: &Table) -> Result<Command, String> {
             return Err(format!("`{key}`: write one value, not a list"));
         }
     }
-    Ok(map_flags(command, |arg| match arg.get_long().and_then(|long| table.get(long)).and_then(texts) {
-        Some(values) => arg.default_values(values),
-        None => arg,
+    Ok(map_flags(command, overruled, |arg| {
+        match arg.get_long().and_then(|long| table.get(long)).and_then(texts) {
+            Some(values) => arg.default_values(values),
+            None => arg,
+        }
     }))
 }
 
@@ -187,7 +223,7 @@ mod tests {
 
     /// What `get x` and `typed` come to under a file with `text`; `limit-up` and whether it seeds.
     fn get(text: &str, typed: &[&str]) -> (String, bool) {
-        let command = with_defaults(command(), &read(text).unwrap()).unwrap();
+        let command = with_defaults(command(), &read(text).unwrap(), &Overruled::new()).unwrap();
         let matches = command.get_matches_from([&["swarmcast", "get", "x"], typed].concat());
         let get = matches.subcommand_matches("get").unwrap();
         let rate = get.get_one::<swarmcast::units::Rate>("limit_up").unwrap();
@@ -210,8 +246,9 @@ mod tests {
 
     #[test]
     fn a_key_that_cant_be_meant_is_named() {
-        let error = |text: &str| with_defaults(command(), &read(text).unwrap()).unwrap_err();
-        let known = "advertise, bind, json, lan, limit-down, limit-up, list, no-choking, only, output, peers, seed, seed-for, seed-ratio, tracker";
+        let error =
+            |text: &str| with_defaults(command(), &read(text).unwrap(), &Overruled::new()).unwrap_err();
+        let known = "advertise, bind, json, lan, limit-down, limit-up, list, no-choking, only, output, peers, quiet, seed, seed-for, seed-ratio, tracker, verbose";
         assert_eq!(error("limt-up = 1"), format!("`limt-up`: there is no such key: give one of {known}"));
         assert_eq!(error("[get]\nbind = 1"), format!("`get`: there is no such key: give one of {known}"));
         assert_eq!(error("[bind]"), "`bind`: write a text, a number or a list of texts");

@@ -36,7 +36,7 @@ const TABLE: [(Code, &str); 11] = [
     (Code::Usage, "wrong arguments, or a ticket that can't be read"),
     (Code::UnknownFile, "the tracker knows nobody who has the file"),
     (Code::NoHolder, "those who have the file don't answer"),
-    (Code::TrackerUnreachable, "the tracker, or who is measured to, doesn't answer"),
+    (Code::TrackerUnreachable, "the tracker, or who is measured to, can't be found or doesn't answer"),
     (Code::Integrity, "the content isn't what the ticket says, or has changed since"),
     (Code::TargetExists, "the target exists already; it was left as it is"),
     (Code::DiskFull, "there is no room where the file is written"),

@@ -116,7 +116,7 @@ pub(super) fn run(args: &Args, screen: &Screen) -> Result<(), Failure> {
     match get_from(ticket.trackers.clone()) {
         Err(failure) if failure.code == Code::TrackerUnreachable => {
             screen.hint(format_args!(
-                "the tracker at {} doesn't answer: asking the local network",
+                "the tracker at {} can't be reached: asking the local network",
                 ticket.trackers()
             ));
             match lan::look_for(ticket.fid, &events) {
@@ -183,7 +183,8 @@ fn seed(
     share::seed(screen, peer, fid, target.path(), args.fairness, || {
         let progress = peer.client.progress(fid).unwrap_or_default();
         let size = progress.size.unwrap_or(ticket.size);
-        if args.seeding.is_over(clock.now().since(Instant::ORIGIN), progress.served, size) {
+        let given = progress.served.saturating_sub(progress.on_its_way);
+        if args.seeding.is_over(clock.now().since(Instant::ORIGIN), given, size) {
             return Some(Ok(()));
         }
         match events.recv_timeout(REFRESH) {

@@ -109,7 +109,7 @@ fn find(trackers: &[HostPort]) -> Result<Vec<Vec<SocketAddr>>, Failure> {
     for tracker in trackers {
         match resolve(tracker) {
             Ok(addrs) => found.push(addrs),
-            Err(failure) => failures.push(failure),
+            Err(failure) => failures.push(Failure { code: Code::TrackerUnreachable, ..failure }),
         }
     }
     match failures.into_iter().next() {

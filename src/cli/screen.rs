@@ -4,12 +4,17 @@
 //! (`swarmcast share FILE | head -1`) ends nothing: who shares goes on sharing.
 
 use std::fmt::Display;
-use std::io::{self, IsTerminal as _, Write};
+use std::io::{self, Write};
+use std::sync::atomic::{AtomicU16, Ordering};
 
-use indicatif::{MultiProgress, ProgressBar};
+use console::Term;
+use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, TermLike};
 
 use super::failure::Failure;
 use super::json::Event;
+
+/// How often bars are drawn at most, a second.
+const DRAWN: u8 = 20;
 
 /// Where the program speaks.
 #[derive(Clone, Debug)]
@@ -18,13 +23,20 @@ pub(super) struct Screen {
     bars: MultiProgress,
     quiet: bool,
     json: bool,
-    is_terminal: bool,
+    is_watched: bool,
 }
 
 impl Screen {
     /// A screen; with `quiet`, one that shows neither hints nor progress; with `json`, one that tells events instead of results.
     pub(super) fn new(quiet: bool, json: bool) -> Screen {
-        Screen { bars: MultiProgress::new(), quiet, json, is_terminal: io::stderr().is_terminal() }
+        let terminal = Term::buffered_stderr();
+        // A dumb terminal has no cursor to move: there, lines have to do.
+        let is_watched = !quiet && terminal.is_term() && !console::is_dumb();
+        let target = match is_watched {
+            true => ProgressDrawTarget::term_like_with_hz(Box::new(Homing::new(terminal)), DRAWN),
+            false => ProgressDrawTarget::hidden(),
+        };
+        Screen { bars: MultiProgress::with_draw_target(target), quiet, json, is_watched }
     }
 
     /// A line of the result, for people.
@@ -75,7 +87,7 @@ impl Screen {
 
     /// Whether somebody watches who would like a bar.
     pub(super) fn is_watched(&self) -> bool {
-        self.is_terminal && !self.quiet
+        self.is_watched
     }
 
     /// Puts a bar on the screen.
@@ -93,6 +105,69 @@ impl Screen {
 pub(super) fn complain(message: &str) {
     // Nobody is left to tell if this fails.
     let _ = writeln!(io::stderr(), "swarmcast: {message}");
+}
+
+/// A terminal whose cursor rests at the beginning of a line. The bar's last line is filled to the edge: the `^C` that the system shows
+/// there would begin another one, and the bar would be looked for one line too low.
+#[derive(Debug)]
+struct Homing {
+    terminal: Term,
+    /// How wide it was when something was last drawn, in columns.
+    drawn_at: AtomicU16,
+}
+
+impl Homing {
+    fn new(terminal: Term) -> Homing {
+        let drawn_at = AtomicU16::new(TermLike::width(&terminal));
+        Homing { terminal, drawn_at }
+    }
+}
+
+impl TermLike for Homing {
+    fn width(&self) -> u16 {
+        TermLike::width(&self.terminal)
+    }
+
+    fn height(&self) -> u16 {
+        TermLike::height(&self.terminal)
+    }
+
+    fn move_cursor_up(&self, n: usize) -> io::Result<()> {
+        self.terminal.move_cursor_up(n)?;
+        // A terminal that was resized may have broken the bar's lines anew.
+        let is_resized = self.drawn_at.load(Ordering::Relaxed) != self.width();
+        if is_resized { self.terminal.clear_to_end_of_screen() } else { Ok(()) }
+    }
+
+    fn move_cursor_down(&self, n: usize) -> io::Result<()> {
+        self.terminal.move_cursor_down(n)
+    }
+
+    fn move_cursor_right(&self, n: usize) -> io::Result<()> {
+        self.terminal.move_cursor_right(n)
+    }
+
+    fn move_cursor_left(&self, n: usize) -> io::Result<()> {
+        self.terminal.move_cursor_left(n)
+    }
+
+    fn write_line(&self, line: &str) -> io::Result<()> {
+        self.terminal.write_line(line)
+    }
+
+    fn write_str(&self, text: &str) -> io::Result<()> {
+        self.terminal.write_str(text)
+    }
+
+    fn clear_line(&self) -> io::Result<()> {
+        self.terminal.clear_line()
+    }
+
+    fn flush(&self) -> io::Result<()> {
+        self.drawn_at.store(self.width(), Ordering::Relaxed);
+        self.terminal.write_str("\r")?;
+        self.terminal.flush()
+    }
 }
 
 /// Writes to stderr while the bars step aside.

@@ -46,10 +46,10 @@ impl Seeding {
         *self != Seeding::default()
     }
 
-    /// Whether it is enough after `time` since all was here, when `served` B of a file of `size` B were given to others.
-    pub(super) fn is_over(&self, time: Duration, served: u64, size: u64) -> bool {
+    /// Whether it is enough after `time` since all was here, when others have got `given` B of a file of `size` B.
+    pub(super) fn is_over(&self, time: Duration, given: u64, size: u64) -> bool {
         self.seed_for.is_some_and(|limit| time >= limit.0)
-            || self.seed_ratio.is_some_and(|Ratio(ratio)| served as f64 >= ratio * size as f64)
+            || self.seed_ratio.is_some_and(|Ratio(ratio)| given as f64 >= ratio * size as f64)
     }
 }
 
@@ -65,7 +65,7 @@ mod tests {
             seed_ratio,
         };
         let over =
-            |seeding: Seeding, seconds, served| seeding.is_over(Duration::from_secs(seconds), served, 10);
+            |seeding: Seeding, seconds, given| seeding.is_over(Duration::from_secs(seconds), given, 10);
         assert!(!over(seeding(None, None), 1_000_000, u64::MAX));
         let both = seeding(Some(5), Some(Ratio(1.5)));
         assert!(!over(both, 4, 14) && over(both, 5, 0) && over(both, 0, 15));

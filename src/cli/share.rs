@@ -5,7 +5,6 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, mpsc};
 use std::{fs, io, thread};
 
-use clap::builder::{ArgPredicate, Resettable};
 use indicatif::{ProgressBar, ProgressStyle};
 use swarmcast::pclient::swarm::Progress;
 use swarmcast::time::{Clock, Duration, Instant};
@@ -42,34 +41,20 @@ pub(super) struct Args {
     ///
     /// At all addresses of this machine. The ticket names none, so it is good until this machine gets other addresses. Without
     /// encryption, as ever: others in that network can read what is sent.
-    #[arg(
-        long,
-        conflicts_with_all = ["bind", "tracker", "advertise"],
-        default_value_ifs = ["bind", "tracker", "advertise"].map(|other| (other, ArgPredicate::IsPresent, "false")),
-    )]
+    #[arg(long, conflicts_with_all = ["bind", "tracker", "advertise"])]
     lan: bool,
 
     /// Use the tracker at this address instead of starting one here
     ///
     /// May be given up to three times: all stand in the ticket, and one that runs is enough.
-    #[arg(
-        long,
-        value_name = "ADDR",
-        value_delimiter = ',',
-        default_value_if("advertise", ArgPredicate::IsPresent, Resettable::Reset)
-    )]
+    #[arg(long, value_name = "ADDR", value_delimiter = ',')]
     tracker: Vec<Address>,
 
     /// How others reach the tracker that is started here
     ///
     /// Needed with `--bind 0.0.0.0`, which is no address that others can call; this machine has to reach itself there, too.
     /// With a port, that is the one which the tracker takes.
-    #[arg(
-        long,
-        value_name = "HOST[:PORT]",
-        conflicts_with = "tracker",
-        default_value_if("tracker", ArgPredicate::IsPresent, Resettable::Reset)
-    )]
+    #[arg(long, value_name = "HOST[:PORT]", conflicts_with = "tracker")]
     advertise: Option<Address>,
 
     /// Tell programs what happens: one JSON object a line

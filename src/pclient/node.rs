@@ -314,7 +314,8 @@ impl Node {
 
     /// How far a file is; `None` if this node takes no part in it.
     pub fn progress(&self, fid: Fid) -> Option<Progress> {
-        Some(self.members.get(&fid)?.swarm.progress())
+        let swarm = self.swarm(fid)?;
+        Some(Progress { on_its_way: self.endpoint.unsettled(swarm.number()), ..swarm.progress() })
     }
 
     /// What has held back the download of a file up to `now`; `None` if this node doesn't download it and never did.

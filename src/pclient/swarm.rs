@@ -82,6 +82,8 @@ pub struct Progress {
     pub is_kept: bool,
     /// Content that was given to others, B, each time counted; what is on its way included.
     pub served: u64,
+    /// What is on its way to others, with its headers, B: it waits here, or they haven't confirmed it yet.
+    pub on_its_way: u64,
 }
 
 struct Content {
@@ -263,7 +265,7 @@ impl Swarm {
         self.content.as_ref().map(|content| content.manifest.lengths().size())
     }
 
-    /// How far it is.
+    /// How far it is. What is on its way to others isn't known here.
     pub fn progress(&self) -> Progress {
         let wanted = self.download.as_ref().map(|download| download.blocks.wanted_bytes());
         let size = self.size().map(|size| wanted.unwrap_or(size));
@@ -285,6 +287,7 @@ impl Swarm {
             is_looking_back: self.download.as_ref().is_some_and(|download| download.blocks.is_looking_back()),
             is_kept,
             served: self.served,
+            on_its_way: 0,
         }
     }
 

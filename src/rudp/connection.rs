@@ -246,6 +246,11 @@ impl Connection {
         self.send.abandon(tag);
     }
 
+    /// The bulk with this tag that waits or has not been acked whole, B.
+    pub fn unsettled(&self, tag: Tag) -> u64 {
+        self.send.unsettled(tag)
+    }
+
     /// Whether a packet with bytes of this tag is on its way.
     pub fn is_in_flight(&self, tag: Tag) -> bool {
         self.sent.in_flight_below(u64::MAX).any(|(_, packet)| {

@@ -218,6 +218,11 @@ impl Endpoint {
         self.connections.get(&handle.0).is_some_and(|connection| connection.is_in_flight(tag))
     }
 
+    /// The bulk with this tag that waits or has not been acked whole, on all connections, B.
+    pub fn unsettled(&self, tag: Tag) -> u64 {
+        self.connections.values().map(|connection| connection.unsettled(tag)).sum()
+    }
+
     /// Whether the peer is expected to send, so that its silence is worth a question.
     pub fn set_keep_alive(&mut self, handle: Handle, on: bool) {
         if let Some(connection) = self.connections.get_mut(&handle.0) {

@@ -132,6 +132,16 @@ impl SendWindow {
         self.bulk.lost.is_empty() && self.bulk.waiting < datagram && self.may_start(len)
     }
 
+    /// The bulk with this tag that waits or has not been acked whole, B; without what was abandoned.
+    pub fn unsettled(&self, tag: Tag) -> u64 {
+        let queued = self.bulk.queued.iter().filter(|queued| queued.tag == tag);
+        let under_way =
+            self.messages.iter().flatten().filter(|outgoing| {
+                outgoing.class == Class::Bulk && outgoing.tag == tag && !outgoing.abandoned
+            });
+        queued.map(|queued| queued.data.len() as u64).chain(under_way.map(|outgoing| outgoing.len)).sum()
+    }
+
     /// Bytes that were written more than once.
     pub fn rewritten(&self) -> u64 {
         self.rewritten
@@ -389,6 +399,9 @@ mod tests {
         assert_eq!((second.len(), fragments(&second)), (100, vec![(0, 98, false, 96)]));
         let (third, third_contents) = write(&mut window, Class::Bulk, 100);
         assert_eq!(fragments(&third), [(0, 194, true, 56)]);
+        window.push(Class::Bulk, 1, Bytes::from(vec![1; 50]));
+        assert_eq!((window.unsettled(0), window.unsettled(1)), (250, 50));
+        window.abandon(1);
         assert!(!window.has_pending(Class::Bulk));
         for content in first_contents.iter().chain(&third_contents) {
             window.on_acked(content);
@@ -397,7 +410,9 @@ mod tests {
         window.on_lost(second_contents[0].clone());
         let (again, again_contents) = write(&mut window, Class::Bulk, 100);
         assert_eq!(fragments(&again), [(0, 98, false, 96)]);
+        assert_eq!((window.unsettled(0), window.unsettled(1)), (250, 0));
         window.on_acked(&again_contents[0]);
+        assert_eq!(window.unsettled(0), 0);
         assert!(window.messages.is_empty());
     }
 

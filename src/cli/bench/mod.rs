@@ -135,7 +135,8 @@ fn tell(screen: &Screen, note: &Note) {
 
 /// Measures once and tells the result.
 fn measure(addr: &Address, args: &Args, screen: &Screen) -> Result<(), Failure> {
-    let remotes = resolve(&addr.or(Ipv4Addr::LOCALHOST.into(), PORT))?;
+    let remotes = resolve(&addr.or(Ipv4Addr::LOCALHOST.into(), PORT))
+        .map_err(|failure| Failure { code: Code::TrackerUnreachable, ..failure })?;
     let local = match &args.bind {
         Some(bind) => resolve(&bind.or(local_ip(remotes[0].ip()), 0))?[0],
         None => SocketAddr::new(local_ip(remotes[0].ip()), 0),
