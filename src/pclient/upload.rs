@@ -10,7 +10,7 @@ use super::availability::Availability;
 use super::choker::Standing;
 use super::download::{Peers, block_count};
 use super::message::BLOCK_LEN;
-use super::peer::{Announced, Peer, Target, Wanted, What};
+use super::peer::{Announced, Peer, Queue, Target, Wanted, What};
 use super::pieces::{Bitfield, Lengths, PieceIndex};
 use crate::rand::Rng;
 use crate::rudp::Handle;
@@ -238,7 +238,7 @@ impl Upload {
             match wanted.what {
                 What::Blocks(target) => self.start(peers, availability, key, wanted.id, target),
                 What::Any { residue, modulus } => {
-                    match self.choose_piece(peers, availability, key, (residue, modulus), rng) {
+                    match self.choose_piece(now, peers, availability, key, (residue, modulus), rng) {
                         Some(piece) => {
                             let blocks = 0..block_count(&self.lengths, piece);
                             self.start(peers, availability, key, wanted.id, Target { piece, blocks });
@@ -267,8 +267,19 @@ impl Upload {
             None => !peer.queue.wanted.is_empty(),
         };
         let is_due = self.favours >= FAVOURS;
-        let is_idle = now.since(self.last_earned) >= IDLE || self.earned >= EARNED;
-        let is_eligible = |peer: &Peer| is_idle || peer.dealings.standing != Standing::Freeloads;
+        // What only a freeloader has must be sent again, to somebody who passes it on. So it gets nothing fresh while others wait,
+        // neither of our choice nor of its own.
+        let is_fresh = |wanted: &Wanted| match &wanted.what {
+            What::Blocks(target) => is_source && self.unsent.get(target.piece),
+            What::Any { .. } => false,
+        };
+        let wants_fresh = |queue: &Queue| queue.wanted.front().is_some_and(is_fresh);
+        let (is_idle, has_earned) = (self.is_idle(now), self.earned >= EARNED);
+        let is_eligible = |Peer { queue, dealings, .. }: &Peer| match dealings.standing {
+            // A piece that was begun is of no use before it is whole.
+            Standing::Freeloads => is_idle || queue.serving.is_some() || has_earned && !wants_fresh(queue),
+            _ => true,
+        };
         if let Some(current) = self.current
             && peers
                 .get(&current)
@@ -310,16 +321,24 @@ impl Upload {
         best.map(|(_, key)| key)
     }
 
-    /// A piece of the class `residue` (mod `modulus`) that was never sent and that nobody relays.
+    /// Whether nobody who deserves it was served for a while.
+    fn is_idle(&self, now: Instant) -> bool {
+        now.since(self.last_earned) >= IDLE
+    }
+
+    /// A piece of the class `residue` (mod `modulus`) that was never sent and that nobody relays. None for freeloaders, unless
+    /// the uplink idles.
     fn choose_piece(
         &mut self,
+        now: Instant,
         peers: &Peers,
         availability: &Availability,
         key: Handle,
         (residue, modulus): (u32, u32),
         rng: &mut Rng,
     ) -> Option<PieceIndex> {
-        if self.unsent.is_empty() {
+        let freeloads = peers[&key].dealings.standing == Standing::Freeloads;
+        if self.unsent.is_empty() || freeloads && !self.is_idle(now) {
             return None;
         }
         if modulus >= Lengths::MAX_PIECES {
@@ -426,6 +445,12 @@ mod tests {
             }
         }
 
+        fn wants(&mut self, key: u64, id: u64, piece: PieceIndex) {
+            let key = Handle::for_test(key);
+            let what = What::Blocks(Target { piece, blocks: 0..1 });
+            assert!(self.upload.want(key, self.peers.get_mut(&key).unwrap(), Wanted { id, what }));
+        }
+
         fn next(&mut self) -> Option<Next> {
             self.next_for(|_| true)
         }
@@ -463,6 +488,26 @@ mod tests {
             self.availability.count(peer, piece);
             self.upload.on_announced(Instant::ORIGIN, &mut self.peers, handle, piece);
         }
+    }
+
+    #[test]
+    fn a_freeloader_gets_nothing_that_only_it_would_have() {
+        let mut table = Table::new(40, 2);
+        let rider = Handle::for_test(1);
+        table.peers.get_mut(&rider).unwrap().dealings.standing = Standing::Freeloads;
+        table.wants_any(0, 0..40);
+        table.wants_any(1, 0..1);
+        let given: Vec<PieceIndex> = (0..EARNED).map(|_| table.serves().1).collect();
+        // The other's window is full now.
+        let is_alone = |key| key == rider;
+        assert_eq!(table.next_for(is_alone), Some(Next::Refuse { to: rider, first: 0, credits: 1 }));
+        let fresh = table.upload.unsent.iter().next().unwrap();
+        table.wants(1, 1, fresh);
+        assert_eq!(table.next_for(is_alone), None, "nor if it asks for it in particular");
+        table.peers.get_mut(&rider).unwrap().queue.wanted.clear();
+        table.wants(1, 2, given[0]);
+        let Some(Next::Block(serve)) = table.next_for(is_alone) else { panic!() };
+        assert_eq!((serve.to, serve.piece), (rider, given[0]), "what another has it may have");
     }
 
     #[test]

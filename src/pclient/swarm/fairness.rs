@@ -14,7 +14,7 @@ use crate::time::{Duration, Instant};
 /// Who has asked for nothing for this long wants no place.
 const INTEREST: Duration = Duration::from_secs(10);
 /// Whoever took so many pieces and gave none freeloads.
-const FREELOAD_PIECES: u64 = 4;
+const FREELOAD_PIECES: u64 = 3;
 /// Nobody is choked where a piece for each takes longer than this.
 const LONGEST_TURNS: Duration = Duration::from_secs(2);
 /// Over so much time it is averaged what the uplink sends: a few blocks in a row say nothing of a slow one.
