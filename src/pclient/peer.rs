@@ -157,6 +157,8 @@ pub struct Source {
     owed: u64,
     /// What it delivers.
     pub meter: RateMeter,
+    /// What it delivered when it last did, B/s: its rate of late says nothing of it while it is asked for nothing.
+    pub rate_when_busy: f64,
     /// When it last delivered, or when it was first asked after nothing was under way.
     pub active: Instant,
     /// After how long a silence it is asked anew.
@@ -186,6 +188,7 @@ impl Source {
             next_id: 0,
             owed: 0,
             meter: RateMeter::new(now),
+            rate_when_busy: 0.0,
             active: now,
             patience: STALL,
             partial: 0,
@@ -220,6 +223,7 @@ impl Source {
         self.owed = owed;
         self.meter.add(now, bytes.saturating_sub(self.partial));
         self.partial = self.partial.saturating_sub(bytes);
+        self.rate_when_busy = self.meter.rate(now);
         self.pause = now.since(self.active).max(self.pause * 7 / 8);
         self.patience = STALL.max(self.patience * 15 / 16);
         self.active = now;
@@ -233,9 +237,12 @@ impl Source {
         self.partial = partial;
     }
 
-    /// How long it takes for all that it was asked for to come, at its rate of late, s.
+    /// How long it takes for all that it was asked for to come, at its rate of late, s. Of one that has fallen silent, what has
+    /// come in part may be of anything.
     pub fn time_to_deliver(&self, now: Instant) -> f64 {
-        self.outstanding.saturating_sub(self.partial) as f64 / self.meter.rate(now).max(1.0)
+        let first = self.requests.front().map_or(0, |request| request.bytes);
+        let has_come = if self.is_silent(now) { 0 } else { self.partial.min(first) };
+        (self.outstanding - has_come) as f64 / self.meter.rate(now).max(1.0)
     }
 
     /// Whether it has delivered nothing for twice as long as usual.
@@ -458,13 +465,18 @@ mod tests {
         let mut source = Source::new(now);
         source.push(now, None, 10_000);
         source.push(now, None, 10_000);
-        for tick in 1..=25 {
-            now += Duration::from_millis(100);
-            source.on_arriving(now, tick * 400);
-        }
-        assert!((2.2..2.8).contains(&source.time_to_deliver(now)), "{}", source.time_to_deliver(now));
+        let arrive = |source: &mut Source, now: &mut Instant, ticks| {
+            (1..=ticks).for_each(|tick| {
+                *now += Duration::from_millis(100);
+                source.on_arriving(*now, tick * 400);
+            });
+        };
+        arrive(&mut source, &mut now, 25);
         assert!(source.on_delivered(now, 10_000));
+        source.take(0);
         let rate = source.meter.rate(now);
         assert!((3_600.0..4_400.0).contains(&rate), "nothing counts twice: {rate}");
+        arrive(&mut source, &mut now, 15);
+        assert!((0.9..1.1).contains(&source.time_to_deliver(now)), "{}", source.time_to_deliver(now));
     }
 }

@@ -76,7 +76,7 @@ impl Download {
             if best.is_some_and(|(longest, _, _)| eta < longest) {
                 continue;
             }
-            let thief_rate = *thief_rate.get_or_insert_with(|| match source.meter.rate(now) {
+            let thief_rate = *thief_rate.get_or_insert_with(|| match source.rate_when_busy {
                 // Nothing is known of it: give it the benefit of the doubt.
                 rate if rate < 1.0 => {
                     peers.values().map(|peer| peer.source.meter.rate(now)).fold(0.0, f64::max).max(1.0)

@@ -191,6 +191,25 @@ fn a_request_that_waits_for_its_turn_elsewhere_is_taken_over() {
 }
 
 #[test]
+fn who_has_been_idle_takes_over_from_who_drips() {
+    let mut table = Table::new(3);
+    let honest = table.relay(1, &[0, 1]);
+    for (id, piece) in [(0, 0), (1, 1)] {
+        table.fill(honest);
+        table.now += Duration::from_millis(100);
+        table.delivers(honest, id, piece);
+    }
+    let dripping = table.relay(2, &[2]);
+    assert_eq!(pieces(&table.fill(dripping)), [2]);
+    table.now += Duration::from_secs(20);
+    // More than the block has, of which nothing is of use.
+    table.peers.get_mut(&dripping).unwrap().source.on_arriving(table.now, 2 * PIECE);
+    table.peers.get_mut(&honest).unwrap().pieces = Announced::Known(Bitfield::full(&table.download.lengths));
+    let doubled = table.download.steal(table.now, &mut table.peers, honest);
+    assert!(matches!(doubled[..], [(to, Ask::Blocks { .. })] if to == honest), "{doubled:?}");
+}
+
+#[test]
 fn what_comes_twice_is_counted_and_what_cannot_be_is_nonsense() {
     let mut table = Table::new(3);
     let relay = table.relay(1, &[0, 1, 2]);
