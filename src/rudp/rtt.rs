@@ -12,7 +12,7 @@ pub const MAX_PTO: Duration = Duration::from_secs(60);
 /// How long an ack is held back: for a quarter of the round trip, but within these limits. RFC 9000 §18.2 proposes the lower one; where
 /// several senders share a slow link, each has a datagram on it once in a while, and then each datagram would cost an ack.
 pub const MIN_ACK_DELAY: Duration = Duration::from_millis(25);
-const MAX_ACK_DELAY: Duration = Duration::from_millis(50);
+const MAX_ACK_DELAY: Duration = Duration::from_millis(40);
 
 impl Default for RttEstimator {
     fn default() -> RttEstimator {
@@ -123,7 +123,7 @@ mod tests {
     #[test]
     fn the_probe_time_out_has_a_floor_and_a_cap() {
         let mut rtt = RttEstimator::new();
-        assert_eq!(rtt.pto(), INITIAL_RTT + INITIAL_RTT / 2 * 4 + ms(50));
+        assert_eq!(rtt.pto(), INITIAL_RTT + INITIAL_RTT / 2 * 4 + ms(40));
         for _ in 0..100 {
             rtt.sample(Instant::ORIGIN, Instant::ORIGIN + Duration::from_micros(50), ms(0));
         }

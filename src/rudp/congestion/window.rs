@@ -16,7 +16,7 @@ const GROWTH: f64 = 0.2;
 /// queue exceeds the target. So large windows give way to small ones until all who share a queue are equal (LEDBAT++).
 const STEP: f64 = 400.0;
 /// What part of the excess is taken back per round trip.
-const GIVE_BACK: f64 = 0.4;
+const GIVE_BACK: f64 = 0.35;
 /// But no more than this part of the window.
 const MAX_SHRINK: f64 = 0.3;
 /// A queue of this length means that the rate has collapsed: cut at once instead of step by step.
@@ -28,7 +28,7 @@ const AFTER_COLLAPSE: Duration = Duration::from_millis(90);
 /// The smallest window, in datagrams: one on the link while the ack of the other is under way.
 const MIN_DATAGRAMS: u64 = 2;
 /// What looks like a queue of 200 ms and never goes holds a window at [`STEP`] ÷ [`GIVE_BACK`] · round trip ÷ 140 ms: less than
-/// so many datagrams up to a round trip of 1.6 s.
+/// so many datagrams up to a round trip of 1.4 s.
 const NARROW_DATAGRAMS: u64 = 8;
 /// The window before anything is known, in datagrams. RFC 9002 §7.2 allows ten; on a 5 kB/s uplink those take 2.4 s,
 /// and a fast path costs no more than two round trips to find out.
