@@ -1,0 +1,200 @@
+//! A source and the peers that want something of it, as a dialogue: who asks for what, and who is served.
+
+use super::*;
+
+/// A source of `pieces` pieces of one block each, and the peers that want them.
+struct Table {
+    upload: Upload,
+    availability: Availability,
+    peers: Peers,
+    rng: Rng,
+}
+
+impl Table {
+    fn new(pieces: u64, peers: u64) -> Table {
+        let lengths = Lengths::new(pieces * 4_096, 12).unwrap();
+        let mut table = Table {
+            upload: Upload::new(lengths),
+            availability: Availability::new(lengths),
+            peers: Peers::new(),
+            rng: Rng::from_seed(1),
+        };
+        for key in 0..peers {
+            let remote = format!("10.0.0.{key}:1").parse().unwrap();
+            let mut peer = Peer::new(remote, key, Instant::ORIGIN);
+            peer.pieces = Announced::Known(Bitfield::new(&lengths));
+            table.peers.insert(Handle::for_test(key), peer);
+        }
+        table
+    }
+
+    fn wants_any(&mut self, key: u64, ids: std::ops::Range<u64>) {
+        let key = Handle::for_test(key);
+        let peer = self.peers.get_mut(&key).unwrap();
+        for id in ids {
+            assert!(self.upload.want(key, peer, Wanted { id, what: What::Any { residue: 0, modulus: 1 } }));
+        }
+    }
+
+    fn wants(&mut self, key: u64, id: u64, piece: PieceIndex) {
+        let key = Handle::for_test(key);
+        let what = What::Blocks(Target { piece, blocks: 0..1 });
+        assert!(self.upload.want(key, self.peers.get_mut(&key).unwrap(), Wanted { id, what }));
+    }
+
+    fn next(&mut self) -> Option<Next> {
+        self.next_for(|_| true)
+    }
+
+    fn next_for(&mut self, may_go: impl Fn(Handle) -> bool) -> Option<Next> {
+        self.upload.next(Instant::ORIGIN, &mut self.peers, &self.availability, true, &mut self.rng, may_go)
+    }
+
+    fn serves(&mut self) -> (Handle, PieceIndex) {
+        match self.next() {
+            Some(Next::Block(serve)) => (serve.to, serve.piece),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    fn leaves(&mut self, key: Handle) {
+        let peer = self.peers.remove(&key).unwrap();
+        self.availability.discount_peer(&peer);
+        self.upload.remove_peer(&self.peers, &self.availability, key, &peer);
+    }
+
+    fn announces(&mut self, key: u64, piece: PieceIndex) {
+        let handle = Handle::for_test(key);
+        let peer = self.peers.get_mut(&handle).unwrap();
+        if let Announced::Known(pieces) = &mut peer.pieces {
+            pieces.set(piece);
+        }
+        self.availability.count(peer, piece);
+        self.upload.on_announced(Instant::ORIGIN, &mut self.peers, handle, piece);
+    }
+}
+
+#[test]
+fn a_freeloader_gets_nothing_that_only_it_would_have() {
+    let mut table = Table::new(40, 2);
+    let rider = Handle::for_test(1);
+    table.peers.get_mut(&rider).unwrap().dealings.standing = Standing::Freeloads;
+    table.wants_any(0, 0..40);
+    table.wants_any(1, 0..1);
+    let given: Vec<PieceIndex> = (0..EARNED).map(|_| table.serves().1).collect();
+    // The other's window is full now.
+    let is_alone = |key| key == rider;
+    assert_eq!(table.next_for(is_alone), Some(Next::Refuse { to: rider, first: 0, credits: 1 }));
+    let fresh = table.upload.unsent.iter().next().unwrap();
+    table.wants(1, 1, fresh);
+    assert_eq!(table.next_for(is_alone), None, "nor if it asks for it in particular");
+    table.peers.get_mut(&rider).unwrap().queue.wanted.clear();
+    table.wants(1, 2, given[0]);
+    let Some(Next::Block(serve)) = table.next_for(is_alone) else { panic!() };
+    assert_eq!((serve.to, serve.piece), (rider, given[0]), "what another has it may have");
+}
+
+#[test]
+fn each_piece_goes_out_once_before_any_goes_twice() {
+    let mut table = Table::new(6, 2);
+    table.wants_any(0, 0..4);
+    table.wants_any(1, 0..4);
+    let mut served: Vec<_> = (0..6).map(|_| table.serves()).collect();
+    served.sort_by_key(|&(_, piece)| piece);
+    let pieces: Vec<u32> = served.iter().map(|(_, piece)| piece.get()).collect();
+    assert_eq!(pieces, [0, 1, 2, 3, 4, 5]);
+    assert_eq!(served.iter().filter(|(to, _)| *to == Handle::for_test(0)).count(), 3);
+    assert!(matches!(table.next(), Some(Next::Refuse { first: 3, credits: 1, .. })));
+    assert!(matches!(table.next(), Some(Next::Refuse { first: 3, credits: 1, .. })));
+    assert_eq!(table.next(), None);
+}
+
+#[test]
+fn whoever_relays_is_served_and_whoever_hoards_waits() {
+    let mut table = Table::new(9, 3);
+    (0..3).for_each(|key| table.wants_any(key, 0..3));
+    let first: Vec<_> = (0..3).map(|_| table.serves()).collect();
+    // What the peer 1 got first is announced by another; the others' pieces are not.
+    let (_, spread) = first.iter().find(|(to, _)| *to == Handle::for_test(1)).copied().unwrap();
+    table.announces(1, spread);
+    table.announces(2, spread);
+    assert_eq!(table.serves().0, Handle::for_test(1));
+}
+
+#[test]
+fn what_was_not_finished_counts_as_unsent() {
+    let mut table = Table::new(1, 2);
+    table.wants_any(0, 0..1);
+    table.wants_any(1, 0..1);
+    let (to, piece) = table.serves();
+    table.leaves(to);
+    let (other, again) = table.serves();
+    assert!(other != to && again == piece);
+}
+
+#[test]
+fn what_left_with_the_only_one_who_had_it_counts_as_unsent() {
+    let mut table = Table::new(1, 3);
+    let served = |table: &mut Table, key| {
+        table.wants_any(key, 0..1);
+        let (to, piece) = table.serves();
+        assert_eq!(to, Handle::for_test(key));
+        table.announces(key, piece);
+    };
+    served(&mut table, 0);
+    table.leaves(Handle::for_test(0));
+    served(&mut table, 1);
+    // As long as somebody has it, it is for that one to relay.
+    table.wants_any(2, 0..1);
+    assert!(matches!(table.next(), Some(Next::Refuse { .. })));
+}
+
+#[test]
+fn a_cancelled_request_is_not_served() {
+    let mut table = Table::new(2, 1);
+    let piece = table.upload.lengths.piece(1).unwrap();
+    let handle = Handle::for_test(0);
+    let wanted = Wanted { id: 7, what: What::Blocks(Target { piece, blocks: 0..1 }) };
+    table.upload.want(handle, table.peers.get_mut(&handle).unwrap(), wanted);
+    table.upload.cancel(&mut table.peers, &table.availability, handle, 7);
+    assert_eq!(table.next(), None);
+}
+
+#[test]
+fn nobody_is_served_beyond_what_may_go() {
+    let mut table = Table::new(2, 2);
+    table.wants_any(0, 0..1);
+    table.wants_any(1, 0..1);
+    let only = Handle::for_test(1);
+    let next = table.next_for(|key| key == only);
+    assert!(matches!(next, Some(Next::Block(serve)) if serve.to == only));
+    assert_eq!(table.next_for(|key| key == only), None);
+    // The other is asked again only when something has happened to its connection.
+    let other = Handle::for_test(0);
+    table.upload.stir(other);
+    assert!(matches!(table.next(), Some(Next::Block(serve)) if serve.to == other));
+}
+
+#[test]
+fn whoever_waits_for_the_disk_holds_nobody_up() {
+    let mut table = Table::new(2, 2);
+    table.wants_any(0, 0..1);
+    table.wants_any(1, 0..1);
+    let Some(Next::Block(held)) = table.next() else { panic!("nothing to serve") };
+    table.upload.hold_back(&mut table.peers, &held);
+    let (other, _) = table.serves();
+    assert!(other != held.to);
+    assert_eq!(table.next(), None);
+    table.upload.on_loaded(&table.peers, held.piece);
+    assert_eq!(table.next(), Some(Next::Block(held)));
+}
+
+#[test]
+fn a_flood_of_requests_is_noticed() {
+    let mut table = Table::new(2, 1);
+    table.wants_any(0, 0..MAX_WANTED as u64);
+    let key = Handle::for_test(0);
+    let peer = table.peers.get_mut(&key).unwrap();
+    let one_more = Wanted { id: 0, what: What::Any { residue: 0, modulus: 1 } };
+    assert!(!table.upload.want(key, peer, one_more));
+}
