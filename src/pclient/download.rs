@@ -68,6 +68,17 @@ pub enum Ask {
     },
 }
 
+/// A piece of which all blocks have arrived, unverified.
+#[derive(Debug, PartialEq, Eq)]
+pub struct WholePiece {
+    /// Which.
+    pub piece: PieceIndex,
+    /// Its content.
+    pub data: Vec<u8>,
+    /// Who sent each of its blocks.
+    pub givers: Vec<SocketAddr>,
+}
+
 /// What a block that arrived has led to.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Arrival {
@@ -76,14 +87,7 @@ pub enum Arrival {
     /// More blocks of the piece are missing.
     Partial,
     /// The piece is whole, unverified.
-    Whole {
-        /// Which.
-        piece: PieceIndex,
-        /// Its content.
-        data: Vec<u8>,
-        /// Who sent each of its blocks.
-        givers: Vec<SocketAddr>,
-    },
+    Whole(WholePiece),
     /// It can't be part of the file, or is more than was ever asked for.
     Nonsense,
 }

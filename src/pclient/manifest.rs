@@ -4,6 +4,7 @@
 //! part of a manifest is taken on trust; a [`Manifest`] that exists is the file's own.
 
 use std::io::{self, Read};
+use std::ops::Range;
 
 use blake3::hazmat::ChainingValue;
 
@@ -26,6 +27,8 @@ const READ_LEN: usize = 256 << 10;
 /// the list needs no signature: joined together they must give the fid. An empty file has no hash. A file of one piece
 /// has one, and it is the fid: that piece is the root of the tree, and a root's chaining value, from which the root
 /// hash doesn't follow, would be worth nothing.
+///
+/// A receiver's may know the first hashes only, each proved by the outline, while the others are still to come.
 ///
 /// Hashing takes one core. Measured on a busy one with AVX-512, where BLAKE3 alone does 2.6 GB/s: 1.5 GB/s in pieces of
 /// 4 KiB, 1.7 GB/s in 8 KiB, about 2 GB/s from 16 KiB on (the ignored test `throughput`).
@@ -93,21 +96,40 @@ impl Manifest {
         Manifest { outline, hashes }
     }
 
-    /// The manifest whose parts, all of them, `outline` has proved.
+    /// The manifest of which nothing is known but its `outline`.
     ///
     /// Another piece length than the sharer's gives another list that joins to the same fid. It is as true, but such a
     /// manifest cuts the file in another way: who takes part in a swarm has to see to it that the outline's lengths are the
     /// swarm's (those of [`Lengths::choose`]).
-    pub(super) fn from_proved(outline: Outline, hashes: Vec<ChainingValue>) -> Manifest {
-        debug_assert_eq!(outline::root(outline.lengths(), &hashes), outline.fid());
-        Manifest { outline, hashes }
+    pub(super) const fn begin(outline: Outline) -> Manifest {
+        Manifest { outline, hashes: Vec::new() }
     }
 
-    /// Whether `data` is the content of `piece`: length and hash.
+    /// Adds the hashes of the next part, which the outline has proved.
+    pub(super) fn extend(&mut self, hashes: &[ChainingValue]) {
+        debug_assert!(self.outline.verify(self.known_parts(), hashes), "proved before");
+        self.hashes.extend_from_slice(hashes);
+    }
+
+    /// How many parts of the list are known, from the first on.
+    pub(super) fn known_parts(&self) -> u32 {
+        self.outline.parts_in(self.hashes.len())
+    }
+
+    /// Whether every piece's hash is known.
+    pub fn is_whole(&self) -> bool {
+        self.hashes.len() == self.lengths().piece_count() as usize
+    }
+
+    /// What `piece` has to be; `None` while its hash isn't known.
+    pub fn check(&self, piece: PieceIndex) -> Option<PieceCheck> {
+        let hash = *self.hashes.get(piece.as_usize())?;
+        Some(PieceCheck { lengths: self.lengths(), piece, hash })
+    }
+
+    /// Whether `data` is the content of `piece`: length and hash. False while its hash isn't known.
     pub fn verify_piece(&self, piece: PieceIndex, data: &[u8]) -> bool {
-        let range = self.lengths().piece_range(piece);
-        data.len() as u64 == range.end - range.start
-            && check_value(self.lengths(), range.start, data) == self.hashes[piece.as_usize()]
+        self.check(piece).is_some_and(|check| check.passes(data))
     }
 
     /// The file's identity.
@@ -120,7 +142,8 @@ impl Manifest {
         self.outline.lengths()
     }
 
-    /// What each piece has to hash to, in order: the chaining values of the pieces, or the fid if there is but one.
+    /// What each piece has to hash to, in order, as far as it is known: the chaining values of the pieces, or the fid if
+    /// there is but one.
     pub fn hashes(&self) -> &[ChainingValue] {
         &self.hashes
     }
@@ -128,6 +151,28 @@ impl Manifest {
     /// What proves each part of the list by itself.
     pub const fn outline(&self) -> &Outline {
         &self.outline
+    }
+}
+
+/// What tells one piece from anything else.
+#[derive(Clone, Copy, Debug)]
+pub struct PieceCheck {
+    lengths: Lengths,
+    piece: PieceIndex,
+    hash: ChainingValue,
+}
+
+impl PieceCheck {
+    /// Whether `data` is the piece: length and hash.
+    pub fn passes(&self, data: &[u8]) -> bool {
+        let range = self.range();
+        data.len() as u64 == range.end - range.start
+            && check_value(self.lengths, range.start, data) == self.hash
+    }
+
+    /// Where in the file it lies.
+    pub fn range(&self) -> Range<u64> {
+        self.lengths.piece_range(self.piece)
     }
 }
 

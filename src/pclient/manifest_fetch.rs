@@ -1,4 +1,5 @@
-//! Gathering the manifest, part by part, from one peer at a time. Nothing is allocated for what a stranger merely claims.
+//! Gathering the manifest, part by part, from one peer at a time: whom to ask, and what to make of the answers. What is proved
+//! of it lies with the content. Nothing is allocated for what a stranger merely claims.
 //!
 //! Each part is proved by itself, so that it can be passed on at once, and so that what one peer gave is kept when
 //! another takes its place. Several may be asked at the beginning: who answers first is the giver. Parts follow each other
@@ -25,7 +26,7 @@ const MAX_HEDGED: usize = 16;
 /// Most hashes kept that came before the outline.
 const MAX_EARLY: usize = 4 * MAX_PART_LEN;
 
-/// What is here of a manifest, and who has been asked for the rest.
+/// Who has been asked for a manifest, and what came of it that has no place yet.
 #[derive(Debug)]
 pub struct ManifestFetch {
     /// Who has been asked; the giver alone, once there is one.
@@ -33,10 +34,6 @@ pub struct ManifestFetch {
     has_giver: bool,
     /// When somebody last gave something, or was asked.
     heard: Instant,
-    outline: Option<Outline>,
-    hashes: Vec<ChainingValue>,
-    /// How many parts those are.
-    parts: u32,
     /// Parts that came too early. With the outline here, they are proved.
     early: BTreeMap<u32, Vec<ChainingValue>>,
     /// Whether one had to be dropped for want of room.
@@ -48,13 +45,15 @@ pub struct ManifestFetch {
 pub enum Gain {
     /// It was here already, or comes to nothing.
     Nothing,
-    /// More is here than before. With `ask_again`, what follows has to be asked for once more.
-    More {
-        /// See above.
+    /// The outline is here, and what came before it.
+    Begun {
+        /// What is known of the manifest.
+        manifest: Manifest,
+        /// Whether what follows has to be asked for once more.
         ask_again: bool,
     },
-    /// That was all.
-    Whole(Manifest),
+    /// More is known than before.
+    More,
     /// The peer lied.
     Lie(ManifestError),
 }
@@ -66,9 +65,6 @@ impl ManifestFetch {
             asked: Vec::new(),
             has_giver: false,
             heard: now,
-            outline: None,
-            hashes: Vec::new(),
-            parts: 0,
             early: BTreeMap::new(),
             has_dropped: false,
         }
@@ -124,17 +120,7 @@ impl ManifestFetch {
         !self.asked.is_empty() && now.since(self.heard) >= PATIENCE
     }
 
-    /// What is here, from the beginning on.
-    pub fn known(&self) -> Option<(&Outline, &[ChainingValue])> {
-        Some((self.outline.as_ref()?, &self.hashes))
-    }
-
-    /// The part that is missed first.
-    pub fn next_part(&self) -> u64 {
-        if self.outline.is_some() { 1 + u64::from(self.parts) } else { 0 }
-    }
-
-    /// Takes in the outline of the file `fid`.
+    /// Takes in the outline of the file `fid`, which is not known yet.
     pub fn on_outline(
         &mut self,
         now: Instant,
@@ -143,9 +129,6 @@ impl ManifestFetch {
         proof: &[u8],
         joints: &[ChainingValue],
     ) -> Gain {
-        if self.outline.is_some() {
-            return Gain::Nothing;
-        }
         let proof = SizeProof::from_bytes(size, proof);
         let Some((proof, lengths)) = proof.zip(Lengths::choose(size).ok()) else {
             return Gain::Lie(ManifestError::Size);
@@ -158,14 +141,21 @@ impl ManifestFetch {
         let before = self.early.len();
         self.early.retain(|&part, hashes| outline.verify(part, hashes));
         let ask_again = std::mem::take(&mut self.has_dropped) || self.early.len() < before;
-        self.outline = Some(outline);
-        self.gather(ask_again)
+        let mut manifest = Manifest::begin(outline);
+        self.gather(&mut manifest);
+        Gain::Begun { manifest, ask_again }
     }
 
-    /// Takes in the hashes of a part, 0 being the first after the outline.
-    pub fn on_hashes(&mut self, now: Instant, part: u64, hashes: &[ChainingValue]) -> Gain {
+    /// Takes in the hashes of a part, 0 being the first after the outline. Those that follow what is `known` are added to it.
+    pub fn on_hashes(
+        &mut self,
+        now: Instant,
+        known: Option<&mut Manifest>,
+        part: u64,
+        hashes: &[ChainingValue],
+    ) -> Gain {
         let Ok(part) = u32::try_from(part) else { return Gain::Lie(ManifestError::Hashes) };
-        let Some(outline) = &self.outline else {
+        let Some(manifest) = known else {
             let kept: usize = self.early.values().map(Vec::len).sum();
             if kept + hashes.len() > MAX_EARLY || hashes.is_empty() {
                 self.has_dropped = true;
@@ -174,29 +164,23 @@ impl ManifestFetch {
             }
             return Gain::Nothing;
         };
-        if part < self.parts || self.early.contains_key(&part) {
+        if part < manifest.known_parts() || self.early.contains_key(&part) {
             return Gain::Nothing;
         }
-        if !outline.verify(part, hashes) {
+        if !manifest.outline().verify(part, hashes) {
             return Gain::Lie(ManifestError::Hashes);
         }
         self.heard = now;
         self.early.insert(part, hashes.to_vec());
-        self.gather(false)
+        self.gather(manifest);
+        Gain::More
     }
 
     /// Puts what came early in its place.
-    fn gather(&mut self, ask_again: bool) -> Gain {
-        let Some(outline) = &self.outline else { return Gain::Nothing };
-        while let Some(next) = self.early.remove(&self.parts) {
-            self.hashes.extend_from_slice(&next);
-            self.parts += 1;
+    fn gather(&mut self, manifest: &mut Manifest) {
+        while let Some(next) = self.early.remove(&manifest.known_parts()) {
+            manifest.extend(&next);
         }
-        if self.parts < outline.part_count() {
-            return Gain::More { ask_again };
-        }
-        let outline = self.outline.take().expect("just seen");
-        Gain::Whole(Manifest::from_proved(outline, std::mem::take(&mut self.hashes)))
     }
 }
 
@@ -210,6 +194,7 @@ mod tests {
         manifest: Manifest,
         proof: Vec<u8>,
         fetch: ManifestFetch,
+        known: Option<Manifest>,
     }
 
     const GIVER: Handle = Handle::for_test(1);
@@ -222,18 +207,26 @@ mod tests {
             let proof = manifest.outline().size_proof().to_bytes();
             let mut fetch = ManifestFetch::new(Instant::ORIGIN);
             fetch.ask(Instant::ORIGIN, GIVER);
-            Talk { manifest, proof, fetch }
+            Talk { manifest, proof, fetch, known: None }
         }
 
         fn outline(&mut self, now: Instant) -> Gain {
             let outline = self.manifest.outline();
             let (fid, size) = (outline.fid(), outline.lengths().size());
-            self.fetch.on_outline(now, fid, size, &self.proof, outline.joints())
+            let mut gain = self.fetch.on_outline(now, fid, size, &self.proof, outline.joints());
+            if let Gain::Begun { manifest, .. } = &mut gain {
+                self.known = Some(manifest.clone());
+            }
+            gain
         }
 
         fn part(&mut self, now: Instant, part: u32) -> Gain {
             let hashes = &self.manifest.hashes()[self.manifest.outline().range(part)];
-            self.fetch.on_hashes(now, part.into(), hashes)
+            self.fetch.on_hashes(now, self.known.as_mut(), part.into(), hashes)
+        }
+
+        fn knows_all(&self) -> bool {
+            self.known.as_ref() == Some(&self.manifest)
         }
     }
 
@@ -245,26 +238,24 @@ mod tests {
     fn parts_in_any_order_make_the_manifest() {
         for order in [[0, 0, 1, 2, 3, 4], [4, 3, 2, 1, 3, 0]] {
             let mut talk = Talk::new();
-            assert!(matches!(talk.outline(at(0)), Gain::More { ask_again: false }));
-            assert_eq!(talk.fetch.next_part(), 1);
-            let [before @ .., last] = order;
-            for part in before {
-                assert!(matches!(talk.part(at(0), part), Gain::More { .. } | Gain::Nothing));
+            assert!(matches!(talk.outline(at(0)), Gain::Begun { ask_again: false, .. }));
+            for part in order {
+                assert!(!talk.knows_all());
+                assert!(matches!(talk.part(at(0), part), Gain::More | Gain::Nothing));
             }
-            assert!(matches!(talk.part(at(0), last), Gain::Whole(whole) if whole == talk.manifest));
+            assert!(talk.knows_all());
         }
     }
 
     #[test]
     fn what_has_come_can_be_passed_on() {
         let mut talk = Talk::new();
-        assert!(talk.fetch.known().is_none());
         talk.outline(at(0));
         talk.part(at(0), 0);
         talk.part(at(0), 2);
-        let (outline, hashes) = talk.fetch.known().unwrap();
-        assert_eq!((outline, hashes), (talk.manifest.outline(), &talk.manifest.hashes()[..64]));
-        assert_eq!(talk.fetch.next_part(), 2, "the outline, and the part before the gap");
+        let known = talk.known.as_ref().unwrap();
+        assert_eq!(known.hashes(), &talk.manifest.hashes()[..64], "up to the gap");
+        assert_eq!((known.known_parts(), known.is_whole()), (1, false));
     }
 
     #[test]
@@ -273,14 +264,15 @@ mod tests {
         for part in 0..5 {
             assert!(matches!(talk.part(at(0), part), Gain::Nothing));
         }
-        assert!(matches!(talk.outline(at(0)), Gain::Whole(whole) if whole == talk.manifest));
+        assert!(matches!(talk.outline(at(0)), Gain::Begun { ask_again: false, .. }));
+        assert!(talk.knows_all());
         let mut talk = Talk::new();
         for other in 0..100 {
-            talk.fetch.on_hashes(at(0), 1_000 + other, &[[0; 32]; MAX_PART_LEN]);
+            talk.fetch.on_hashes(at(0), None, 1_000 + other, &[[0; 32]; MAX_PART_LEN]);
         }
         assert!(talk.fetch.early.len() <= 4);
         talk.part(at(0), 0);
-        assert!(matches!(talk.outline(at(0)), Gain::More { ask_again: true }));
+        assert!(matches!(talk.outline(at(0)), Gain::Begun { ask_again: true, .. }));
     }
 
     #[test]
@@ -289,14 +281,13 @@ mod tests {
         talk.outline(at(1));
         talk.part(at(2), 0);
         for second in 3..5 {
-            assert!(matches!(talk.outline(at(second)), Gain::Nothing));
             assert!(matches!(talk.part(at(second), 0), Gain::Nothing));
             assert!(!talk.fetch.is_stale(at(second)));
         }
         assert!(talk.fetch.is_stale(at(5)));
         assert!(talk.fetch.withdraw(GIVER) && !talk.fetch.withdraw(GIVER));
         assert!(!talk.fetch.is_stale(at(9)), "nobody is asked");
-        assert_eq!(talk.fetch.next_part(), 2, "what it gave is kept");
+        assert_eq!(talk.known.unwrap().known_parts(), 1, "what it gave is kept");
     }
 
     #[test]
@@ -331,12 +322,12 @@ mod tests {
         assert!(matches!(lie, Gain::Lie(ManifestError::Hashes)));
         let lie = outline(fetch, size, &talk.proof, &joints[1..]);
         assert!(matches!(lie, Gain::Lie(ManifestError::Count { .. })));
-        assert!(fetch.known().is_none());
         talk.outline(at(0));
         for (part, hashes) in [(0, 64..128), (0, 0..63), (5, 0..64), (1 << 40, 0..64), (4, 0..0)] {
-            let lie = talk.fetch.on_hashes(at(0), part, &talk.manifest.hashes()[hashes]);
+            let hashes = &talk.manifest.hashes()[hashes];
+            let lie = talk.fetch.on_hashes(at(0), talk.known.as_mut(), part, hashes);
             assert!(matches!(lie, Gain::Lie(ManifestError::Hashes)), "part {part}");
         }
-        assert_eq!(talk.fetch.next_part(), 1);
+        assert_eq!(talk.known.unwrap().known_parts(), 0);
     }
 }

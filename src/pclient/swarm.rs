@@ -21,7 +21,7 @@ use super::account::ledger::Ledger;
 use super::availability::Availability;
 use super::conduct::Conduct;
 use super::crowd::Crowd;
-use super::download::{Download, Peers};
+use super::download::{Download, Peers, WholePiece};
 use super::haves::HaveSchedule;
 use super::manifest::Manifest;
 use super::manifest_desk::ManifestDesk;
@@ -124,6 +124,8 @@ pub struct Swarm {
     /// What is missing; `None` for a source.
     download: Option<Download>,
     fetch: Option<ManifestFetch>,
+    /// Pieces that came before their hashes.
+    unproved: Vec<WholePiece>,
     desk: ManifestDesk,
     /// Whether somebody may want part of the manifest: false only if nobody does.
     may_want_manifest: bool,
@@ -193,6 +195,7 @@ impl Swarm {
             make_storage: None,
             download: None,
             fetch: None,
+            unproved: Vec::new(),
             desk: ManifestDesk::default(),
             may_want_manifest: false,
             peers: Peers::new(),
@@ -373,9 +376,7 @@ impl Swarm {
         Message::Open {
             channel: self.number.into(),
             fid: self.fid,
-            has_manifest: self.gives
-                && (self.content.is_some()
-                    || self.fetch.as_ref().is_some_and(|fetch| fetch.known().is_some())),
+            has_manifest: self.gives && self.content.is_some(),
             is_complete: self.gives && self.is_complete(),
         }
     }

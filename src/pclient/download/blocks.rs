@@ -9,7 +9,7 @@
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
 
-use super::Arrival;
+use super::{Arrival, WholePiece};
 use crate::pclient::message::BLOCK_LEN;
 use crate::pclient::peer::Target;
 use crate::pclient::pieces::{Bitfield, Lengths, PieceIndex};
@@ -240,7 +240,8 @@ impl Blocks {
         let partial = self.partial.remove(&piece).expect("just seen");
         self.begun.clear(piece);
         self.storing.insert(piece);
-        Arrival::Whole { piece, data: partial.data, givers: partial.givers.into_iter().flatten().collect() }
+        let givers = partial.givers.into_iter().flatten().collect();
+        Arrival::Whole(WholePiece { piece, data: partial.data, givers })
     }
 
     /// The same for a block that `giver` was asked for once, though it was taken back. Where one peer alone has to give all of the
@@ -365,7 +366,9 @@ mod tests {
                         let (piece, block) =
                             blocks.locate(piece.get().into(), block, data.len()).expect("it is in the file");
                         let put = if rng.chance(0.5) { Blocks::put } else { Blocks::put_late };
-                        if let Arrival::Whole { givers, .. } = put(&mut blocks, piece, block, giver, &data) {
+                        if let Arrival::Whole(WholePiece { givers, .. }) =
+                            put(&mut blocks, piece, block, giver, &data)
+                        {
                             assert!(!blocks.needs_one_giver(piece) || givers.iter().all(|of| *of == giver));
                             check(&blocks);
                             blocks.on_verified(piece);

@@ -65,7 +65,7 @@ impl Table {
     /// A piece arrives and proves right.
     fn delivers(&mut self, from: Handle, id: u64, piece: u64) -> Vec<(Handle, Ask)> {
         let arrival = self.arrives(from, id, piece);
-        assert!(matches!(arrival, Arrival::Whole { .. }), "{arrival:?}");
+        assert!(matches!(arrival, Arrival::Whole(_)), "{arrival:?}");
         let piece = self.download.lengths.piece(piece).unwrap();
         self.download.on_verified(&mut self.peers, piece)
     }
@@ -236,7 +236,7 @@ fn a_spoiled_piece_is_asked_for_again() {
     let (liar, honest) = (table.relay(1, &[0]), table.relay(2, &[0]));
     table.fill(liar);
     assert!(
-        matches!(table.arrives(liar, 0, 0), Arrival::Whole { givers, .. } if givers == [table.peers[&liar].remote])
+        matches!(table.arrives(liar, 0, 0), Arrival::Whole(WholePiece { givers, .. }) if givers == [table.peers[&liar].remote])
     );
     let piece = table.download.lengths.piece(0).unwrap();
     table.download.give_up(&mut table.peers, piece);
@@ -334,7 +334,7 @@ fn who_has_left_still_answers_for_what_it_gave() {
     assert_eq!(rest, 1..COUNT);
     (1..COUNT - 1).for_each(|block| assert_eq!(blocks.arrives(honest, id, block), Arrival::Partial));
     let whole = blocks.arrives(honest, id, COUNT - 1);
-    let Arrival::Whole { givers, .. } = whole else { panic!("{whole:?}") };
+    let Arrival::Whole(WholePiece { givers, .. }) = whole else { panic!("{whole:?}") };
     assert_eq!(givers, [addrs[0], addrs[1], addrs[1], addrs[1]]);
 }
 
@@ -364,7 +364,7 @@ fn a_piece_that_several_have_spoiled_comes_from_one_alone() {
     assert_eq!(blocks.arrives(second, *new, 0), Arrival::Partial);
     assert_eq!(blocks.arrives(first, id, 1), Arrival::Duplicate);
     (1..COUNT - 1).for_each(|block| assert_eq!(blocks.arrives(second, *new, block), Arrival::Partial));
-    assert!(matches!(blocks.arrives(second, *new, COUNT - 1), Arrival::Whole { .. }));
+    assert!(matches!(blocks.arrives(second, *new, COUNT - 1), Arrival::Whole(_)));
 }
 
 #[test]

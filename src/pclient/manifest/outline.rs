@@ -85,6 +85,11 @@ impl Outline {
         self.lengths.piece_count().div_ceil(self.part_len() as u32)
     }
 
+    /// How many whole parts the first `count` hashes make.
+    pub(super) fn parts_in(&self, count: usize) -> u32 {
+        count.div_ceil(self.part_len()) as u32
+    }
+
     /// The hashes of `part` among all.
     pub fn range(&self, part: u32) -> Range<usize> {
         let start = part as usize * self.part_len();

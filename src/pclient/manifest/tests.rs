@@ -23,9 +23,15 @@ fn receive(
 ) -> Result<Manifest, ManifestError> {
     let joints = Outline::of(fid, lengths, &hashes, size_proof.clone()).joints().to_vec();
     let outline = Outline::from_parts(fid, lengths, joints, size_proof)?;
-    let is_proved = |part| outline.verify(part, hashes.get(outline.range(part)).unwrap_or_default());
-    let is_whole = hashes.len() == lengths.piece_count() as usize && (0..outline.part_count()).all(is_proved);
-    if is_whole { Ok(Manifest::from_proved(outline, hashes)) } else { Err(ManifestError::Hashes) }
+    let mut manifest = Manifest::begin(outline.clone());
+    for part in 0..outline.part_count() {
+        let hashes = hashes.get(outline.range(part)).unwrap_or_default();
+        if !outline.verify(part, hashes) {
+            return Err(ManifestError::Hashes);
+        }
+        manifest.extend(hashes);
+    }
+    if hashes.len() == manifest.hashes().len() { Ok(manifest) } else { Err(ManifestError::Hashes) }
 }
 
 /// All sizes next to a chunk's or a power of two's end, and some odd ones.

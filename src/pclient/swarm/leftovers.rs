@@ -41,16 +41,22 @@ impl LookBack {
 }
 
 impl Swarm {
-    /// Looks at what an earlier attempt has left, if it has left anything. Until it is known what that can be, nothing is
-    /// asked for.
-    pub(super) fn look_back(&mut self, now: Instant) {
+    /// If an earlier attempt has left anything, nothing is asked for until it is known what that can be.
+    pub(super) fn hold_for_leftovers(&mut self) {
         let (Some(content), Some(download)) = (&self.content, &mut self.download) else { return };
-        if !content.storage.resumable().is_some_and(Resumable::has_leftovers) {
+        if content.storage.resumable().is_some_and(Resumable::has_leftovers) {
+            download.blocks.check_all();
+        }
+    }
+
+    /// Looks at what an earlier attempt has left, now that each piece's hash is known.
+    pub(super) fn look_back(&mut self, now: Instant) {
+        let (Some(content), Some(download)) = (&self.content, &self.download) else { return };
+        if !download.blocks.is_looking_back() {
             return;
         }
         let Some(checkpoint) = content.checkpoint.clone() else { return };
         self.look_back.told = now;
-        download.blocks.check_all();
         self.jobs.push_back(Box::new(move || {
             let listed = checkpoint.lock().look_back();
             Box::new(move |swarm: &mut Swarm, now| swarm.on_looked_back(now, &listed))

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::{Content, Notice, Swarm};
 use crate::Error;
-use crate::pclient::download::{Arrival, Ask, Download};
+use crate::pclient::download::{Arrival, Ask, Download, WholePiece};
 use crate::pclient::manifest::{Manifest, ManifestError};
 use crate::pclient::manifest_fetch::{Gain, MAX_ASKED, ManifestFetch};
 use crate::pclient::message::Message;
@@ -82,7 +82,13 @@ impl Swarm {
     fn ask_manifest_of(&mut self, now: Instant, key: Handle) {
         let Some(fetch) = &mut self.fetch else { return };
         fetch.ask(now, key);
-        let part = Some(fetch.next_part());
+        self.ask_next_part(key);
+    }
+
+    /// Asks for the part of the manifest that is missed first, and all that follow.
+    fn ask_next_part(&mut self, key: Handle) {
+        let known = self.content.as_ref().map(|content| content.manifest.known_parts());
+        let part = Some(known.map_or(0, |parts| 1 + u64::from(parts)));
         self.say(key, &Message::AskManifest { channel: self.number.into(), part });
     }
 
@@ -101,20 +107,28 @@ impl Swarm {
         joints: &[[u8; 32]],
     ) {
         let fid = self.fid;
-        self.on_part(now, key, |fetch| fetch.on_outline(now, fid, size, proof, joints));
+        self.on_part(now, key, |fetch, known| match known {
+            None => fetch.on_outline(now, fid, size, proof, joints),
+            Some(_) => Gain::Nothing,
+        });
     }
 
     pub(super) fn on_hashes(&mut self, now: Instant, key: Handle, part: u64, hashes: &[[u8; 32]]) {
-        self.on_part(now, key, |fetch| match part.checked_sub(1) {
-            Some(part) => fetch.on_hashes(now, part, hashes),
+        self.on_part(now, key, |fetch, known| match part.checked_sub(1) {
+            Some(part) => fetch.on_hashes(now, known, part, hashes),
             None => Gain::Lie(ManifestError::Hashes),
         });
     }
 
-    fn on_part(&mut self, now: Instant, key: Handle, take_in: impl FnOnce(&mut ManifestFetch) -> Gain) {
+    fn on_part(
+        &mut self,
+        now: Instant,
+        key: Handle,
+        take_in: impl FnOnce(&mut ManifestFetch, Option<&mut Manifest>) -> Gain,
+    ) {
         let Some(fetch) = self.fetch.as_mut().filter(|fetch| fetch.asked().contains(&key)) else { return };
-        let had_outline = fetch.known().is_some();
-        let gain = take_in(fetch);
+        let known = self.content.as_mut().map(|content| Arc::make_mut(&mut content.manifest));
+        let gain = take_in(fetch, known);
         if let Gain::Lie(error) = gain {
             log::warn!("manifest of {}: {error}", self.fid.short());
             fetch.withdraw(key);
@@ -124,19 +138,28 @@ impl Swarm {
         for other in fetch.settle_on(key) {
             self.say(other, &Message::AskManifest { channel: self.number.into(), part: None });
         }
-        if !had_outline && matches!(gain, Gain::More { .. } | Gain::Whole(_)) {
-            self.tell_manifest();
-        }
         match gain {
-            Gain::More { ask_again: true } => {
-                let part = self.fetch.as_ref().map(ManifestFetch::next_part);
-                self.say(key, &Message::AskManifest { channel: self.number.into(), part });
-            }
-            Gain::Whole(manifest) => {
-                self.fetch = None;
+            Gain::Begun { manifest, ask_again } => {
                 self.begin(now, manifest);
+                if ask_again {
+                    self.ask_next_part(key);
+                }
             }
-            Gain::More { ask_again: false } | Gain::Nothing | Gain::Lie(_) => {}
+            Gain::More => self.on_proved(now),
+            Gain::Nothing | Gain::Lie(_) => {}
+        }
+    }
+
+    /// More hashes are known: the pieces that came before theirs can be verified.
+    fn on_proved(&mut self, now: Instant) {
+        let Some(content) = &self.content else { return };
+        let manifest = Arc::clone(&content.manifest);
+        let is_known = |whole: &mut WholePiece| manifest.check(whole.piece).is_some();
+        let proved: Vec<WholePiece> = self.unproved.extract_if(.., is_known).collect();
+        proved.into_iter().for_each(|whole| self.on_whole_piece(whole));
+        if self.fetch.is_some() && manifest.is_whole() {
+            self.fetch = None;
+            self.look_back(now);
         }
     }
 
@@ -155,7 +178,8 @@ impl Swarm {
         keys.into_iter().for_each(|key| self.say(key, &open));
     }
 
-    /// The manifest is here: the content can be fetched.
+    /// The size is proved: the content can be fetched. What arrives of it before its hash waits for that, unless an earlier
+    /// attempt has left something: then all has to wait until it is known what.
     pub(super) fn begin(&mut self, now: Instant, manifest: Manifest) {
         let lengths = manifest.lengths();
         let Some(make_storage) = self.make_storage.take() else { return };
@@ -177,7 +201,9 @@ impl Swarm {
         self.download = Some(download);
         self.content = Some(Content::new(manifest, storage));
         self.last_progress = now;
-        self.look_back(now);
+        self.hold_for_leftovers();
+        self.tell_manifest();
+        self.on_proved(now);
         let keys: Vec<Handle> = self.peers.keys().copied().collect();
         keys.into_iter().for_each(|key| self.understand_peer(now, key, &lengths));
         if self.is_done() {
@@ -196,7 +222,7 @@ impl Swarm {
             Arrival::Nonsense => {
                 return self.ban(now, key, "gave what it was never asked for, or what is no part");
             }
-            Arrival::Whole { piece, data, givers } => self.on_whole_piece(piece, data, givers),
+            Arrival::Whole(whole) => self.on_whole_piece(whole),
         }
         self.refill(now, key);
     }
@@ -216,20 +242,21 @@ impl Swarm {
 
     /// A piece has all its blocks: it counts only if it is what the manifest says, and when it is stored. Both take
     /// long, so another thread does them.
-    pub(super) fn on_whole_piece(&mut self, piece: PieceIndex, data: Vec<u8>, givers: Vec<SocketAddr>) {
+    fn on_whole_piece(&mut self, whole: WholePiece) {
         let Some(content) = &self.content else { return };
+        let Some(check) = content.manifest.check(whole.piece) else { return self.unproved.push(whole) };
+        let WholePiece { piece, data, givers } = whole;
         let is_suspect = self.suspects.holds(piece);
-        let (manifest, storage) = (Arc::clone(&content.manifest), Arc::clone(&content.storage));
+        let storage = Arc::clone(&content.storage);
         let checkpoint = content.checkpoint.clone();
         self.jobs.push_back(Box::new(move || {
-            let outcome = if manifest.verify_piece(piece, &data) {
-                let offset = manifest.lengths().piece_range(piece).start;
+            let outcome = if check.passes(&data) {
                 let hashes = if is_suspect { block_hashes(&data) } else { Vec::new() };
                 let mut checkpoint = checkpoint.as_ref().map(|checkpoint| checkpoint.lock());
                 if let Some(checkpoint) = &mut checkpoint {
                     checkpoint.make_room(data.len() as u64);
                 }
-                let written = storage.write_at(offset, &data);
+                let written = storage.write_at(check.range().start, &data);
                 if let Some(checkpoint) = &mut checkpoint
                     && written.is_ok()
                 {
@@ -301,7 +328,8 @@ impl Swarm {
 
     /// All pieces that are wanted are there: nothing more is asked for, and what is written is to last.
     pub(super) fn complete(&mut self) {
-        self.tick = None;
+        // Others may still want what is missing of the manifest.
+        self.tick = self.tick.filter(|_| self.fetch.is_some());
         self.set_starved(false);
         if let Some(download) = &mut self.download {
             let twice = download.duplicate_bytes;

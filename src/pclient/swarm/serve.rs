@@ -41,19 +41,11 @@ impl Swarm {
             return None;
         }
         self.may_want_manifest = self.peers.values().any(|peer| peer.wants_manifest.is_some());
-        let (outline, hashes, here) = match (&self.content, &self.fetch) {
-            (Some(content), _) => {
-                let outline = content.manifest.outline();
-                (outline, content.manifest.hashes(), 1 + u64::from(outline.part_count()))
-            }
-            (None, Some(fetch)) => {
-                let (outline, hashes) = fetch.known()?;
-                (outline, hashes, fetch.next_part())
-            }
-            (None, None) => return None,
-        };
-        let stock = Stock { here, all: 1 + u64::from(outline.part_count()) };
-        let is_source = self.content.is_some() && self.download.is_none();
+        let manifest = &self.content.as_ref()?.manifest;
+        let (outline, hashes) = (manifest.outline(), manifest.hashes());
+        let [here, all] = [manifest.known_parts(), outline.part_count()].map(|parts| 1 + u64::from(parts));
+        let stock = Stock { here, all };
+        let is_source = self.download.is_none();
         let (key, part) = self.desk.next(now, &mut self.peers, is_source, stock, &mut self.rng, may_go)?;
         let peer = self.peers.get_mut(&key)?;
         peer.manifest_parts += 1;
