@@ -462,7 +462,12 @@ impl Swarm {
 
     /// A peer no longer takes part, or its connection is gone. Gives how much it was asked for that has not come, B.
     pub fn remove_peer(&mut self, now: Instant, key: Handle) -> u64 {
-        let Some(peer) = self.peers.remove(&key) else { return 0 };
+        let peer = self.peers.remove(&key);
+        // It may have been asked before it said that it takes part.
+        if self.fetch.as_mut().is_some_and(|fetch| fetch.withdraw(key)) {
+            self.advance_fetch(now);
+        }
+        let Some(peer) = peer else { return 0 };
         let owed = peer.source.owed();
         self.unwatched.push(key);
         if let Some(content) = &mut self.content {
@@ -471,9 +476,6 @@ impl Swarm {
         }
         if let Some(download) = &mut self.download {
             download.remove_peer(&self.peers, peer);
-        }
-        if self.fetch.as_mut().is_some_and(|fetch| fetch.withdraw(key)) {
-            self.advance_fetch(now);
         }
         self.refill_all(now);
         owed

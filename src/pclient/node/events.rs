@@ -68,6 +68,7 @@ impl Node {
                 member.book.succeeded(remote);
                 connection.opened.insert(member.swarm.fid());
                 say(&mut self.endpoint, key, &member.swarm.open_message());
+                member.swarm.on_dialled(now, key);
             }
         }
     }

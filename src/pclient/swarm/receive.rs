@@ -31,6 +31,14 @@ fn sole_giver(givers: &[SocketAddr]) -> Option<SocketAddr> {
 }
 
 impl Swarm {
+    /// Whoever has just been told of the file is asked for the manifest in the same breath, if nobody was yet: once it has said
+    /// what it has, a round trip would have passed.
+    pub fn on_dialled(&mut self, now: Instant, key: Handle) {
+        if self.fetch.as_ref().is_some_and(|fetch| fetch.asked().is_empty()) {
+            self.ask_manifest_of(now, key);
+        }
+    }
+
     /// Asks somebody for the manifest, unless it is here or under way.
     pub(super) fn advance_fetch(&mut self, now: Instant) {
         let Some(fetch) = &mut self.fetch else { return };
@@ -45,18 +53,19 @@ impl Swarm {
         }
         let Some(fetch) = &self.fetch else { return };
         let (asked, lacks) = (fetch.asked().to_vec(), fetch.lacks(now));
-        if !asked.is_empty() && lacks == 0 {
-            return;
-        }
         // Whose word that it has one was damaged on the way says it only once.
         let may_have = |peer: &Peer| peer.has_manifest || self.is_starved;
+        let is_promised = asked.iter().any(|key| self.peers.get(key).is_some_and(may_have));
+        if is_promised && lacks == 0 {
+            return;
+        }
         let holders = self.peers.iter().filter(|(key, peer)| may_have(peer) && !asked.contains(key));
         // Relays before a source, whose uplink is precious.
         let mut ranked: Vec<_> =
             holders.map(|(&key, peer)| (peer.source.refusals, peer.began_complete, key)).collect();
         self.rng.shuffle(&mut ranked);
         ranked.sort_by_key(|&(refusals, is_source, _)| (refusals, is_source));
-        if asked.is_empty() {
+        if !is_promised {
             let Some(&(refusals, is_source, _)) = ranked.first() else { return };
             ranked.retain(|&(r, s, _)| (r, s) == (refusals, is_source));
             ranked.truncate(if is_source { 1 } else { MAX_ASKED });
