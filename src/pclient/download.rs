@@ -27,9 +27,10 @@ pub type Peers = SmallMap<Handle, Peer>;
 
 /// At least this many pieces are under way from each source: with one, it would idle between two.
 const MIN_PIECES: u64 = 2;
-/// Or what it delivers in this time, or in two round trips: of less than one, what it delivers could never grow.
+/// Or what it delivers in this time and in so many round trips: what it learns of is asked for a round trip later, and waits there
+/// for others.
 const DEPTH: Duration = Duration::from_millis(300);
-const DEPTH_ROUND_TRIPS: u32 = 2;
+const DEPTH_ROUND_TRIPS: u32 = 4;
 /// Most requests under way from one source.
 const MAX_REQUESTS: usize = 500;
 /// After a refusal, a source gets no credits for at least, and at most, this long.
@@ -159,7 +160,7 @@ impl Download {
         }
         let least = MIN_PIECES * u64::from(self.lengths.full_piece_len());
         let source = &peers[&key].source;
-        let ahead = DEPTH.max(source.min_rtt * DEPTH_ROUND_TRIPS);
+        let ahead = DEPTH + source.min_rtt * DEPTH_ROUND_TRIPS;
         let depth = (source.meter.rate(now) * ahead.as_secs_f64()) as u64;
         // What others are asked for can only lessen it: nearly always there is no need to sum that up.
         if peers[&key].source.outstanding() >= depth.max(least) {
