@@ -85,15 +85,18 @@ impl Uplink {
         self.in_flight -= size;
     }
 
-    /// The uplink's queue by the last word of all, for whoever has none of its own yet.
+    /// The uplink's queue for whoever has measured none of its own yet: by the word of those that began while nothing was under
+    /// way from here, as others may have taken a part of it for the path; if there is none, of all.
     pub fn queue(&self, now: Instant) -> Duration {
-        self.seen.smallest(now).unwrap_or_default()
+        let is_heard = |word: &&Word| word.is_fresh(now) && word.is_certain;
+        let certain = self.seen.words.iter().filter(is_heard).map(|word| word.queue).min();
+        certain.or_else(|| self.seen.smallest(now)).unwrap_or_default()
     }
 
     /// The connection `key` sees a queue of this length on the way to its receiver, the receiver's own downlink
     /// deducted. Gives the uplink's queue by the word of all: each is at least the truth, the smallest comes nearest.
-    pub fn observe(&mut self, now: Instant, key: u64, queue: Duration) -> Duration {
-        self.seen.put(now, key, queue);
+    pub fn observe(&mut self, now: Instant, key: u64, queue: Duration, is_certain: bool) -> Duration {
+        self.seen.put(now, key, queue, is_certain);
         self.seen.smallest(now).unwrap_or(queue)
     }
 
@@ -112,7 +115,7 @@ pub struct Downlink {
 impl Downlink {
     /// What came in over the connection `key` had queued this long, on the sender's uplink and on this downlink.
     pub fn observe(&mut self, now: Instant, key: u64, queue: Duration) {
-        self.seen.put(now, key, queue);
+        self.seen.put(now, key, queue, true);
     }
 
     /// The queue that all senders share. With less than two of them nothing can be told apart, and it is zero.
@@ -153,6 +156,7 @@ struct Word {
     key: u64,
     taken: Instant,
     queue: Duration,
+    is_certain: bool,
 }
 
 impl Word {
@@ -162,8 +166,8 @@ impl Word {
 }
 
 impl QueueWords {
-    fn put(&mut self, now: Instant, key: u64, queue: Duration) {
-        let word = Word { key, taken: now, queue };
+    fn put(&mut self, now: Instant, key: u64, queue: Duration, is_certain: bool) {
+        let word = Word { key, taken: now, queue, is_certain };
         match self.words.binary_search_by_key(&key, |known| known.key) {
             Ok(at) => self.words[at] = word,
             Err(_) => {
@@ -232,14 +236,24 @@ mod tests {
     #[test]
     fn the_smallest_fresh_word_on_the_uplink_counts() {
         let mut links = Links::new(1_200);
-        assert_eq!(links.uplink.observe(at(0), 1, ms(40)), ms(40));
-        assert_eq!(links.uplink.observe(at(10), 2, ms(90)), ms(40));
-        assert_eq!(links.uplink.observe(at(600), 2, ms(90)), ms(90));
+        assert_eq!(links.uplink.observe(at(0), 1, ms(40), true), ms(40));
+        assert_eq!(links.uplink.observe(at(10), 2, ms(90), true), ms(40));
+        assert_eq!(links.uplink.observe(at(600), 2, ms(90), true), ms(90));
         links.uplink.on_sent(100);
         links.forget(2, 100);
-        assert_eq!(links.uplink.observe(at(610), 3, ms(95)), ms(95));
+        assert_eq!(links.uplink.observe(at(610), 3, ms(95), true), ms(95));
         assert_eq!(links.uplink.in_flight(), 0);
         assert_eq!(links.uplink.queue(at(2_000)), ms(0));
+    }
+
+    #[test]
+    fn whoever_joins_a_queue_hears_those_who_were_there_before_it() {
+        let mut links = Links::new(1_200);
+        links.uplink.observe(at(0), 1, ms(50), true);
+        assert_eq!(links.uplink.observe(at(1), 2, ms(10), false), ms(10), "who shares it hears all");
+        assert_eq!(links.uplink.queue(at(2)), ms(50));
+        links.uplink.observe(at(600), 2, ms(10), false);
+        assert_eq!(links.uplink.queue(at(600)), ms(10), "nobody else has spoken of late");
     }
 
     #[test]
@@ -269,7 +283,7 @@ mod tests {
                 plain.remove(&key);
             } else if rng.below(3) > 0 {
                 let queue = ms(rng.below(50));
-                words.put(now, key, queue);
+                words.put(now, key, queue, true);
                 plain.insert(key, (now, queue));
             }
             let fresh: Vec<Duration> =

@@ -96,6 +96,7 @@ impl Connection {
                 packet::begin(buf, Header { kind: Kind::Hello, connection: self.id, number });
                 hello.encode(buf);
                 packet::seal(buf);
+                self.path.is_certain = links.uplink.in_flight() == 0;
                 self.timers.set(Timer::Handshake, now + *wait);
             }
             (HandshakeDue::Hello, State::Established { .. }) => unreachable!("a welcome clears what was due"),

@@ -29,6 +29,9 @@ pub(super) struct PathData {
     pub(super) delivery: DeliveryRate,
     /// The way out, measured by acks.
     pub(super) delay_out: DelayFilter,
+    /// Whether it was measured once while nothing else was under way from here, and the last packet that may show it.
+    pub(super) is_certain: bool,
+    pub(super) lone: Option<u64>,
     /// The way in, measured by timestamps.
     pub(super) delay_in: DelayFilter,
     pub(super) pacer: Pacer,
@@ -52,6 +55,8 @@ impl PathData {
             mtu,
             delivery: DeliveryRate::new(now),
             delay_out: DelayFilter::default(),
+            is_certain: false,
+            lone: None,
             delay_in: DelayFilter::default(),
             pacer: Pacer::new(datagram, now),
             timestamps: Timestamps::default(),

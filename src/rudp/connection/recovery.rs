@@ -73,6 +73,7 @@ impl Connection {
             if ack.delay <= STALE_ACK {
                 let known = ack.downlink_queue.min(MAX_EXCUSED) + links.uplink.queue(now);
                 self.path.delay_out.sample(now, clock::at(sent), ack.received, known);
+                self.path.is_certain |= self.path.lone == Some(largest);
                 let is_held = self.path.window.is_narrow() || links.uplink.window().is_narrow();
                 let is_alone = ack.downlink_queue == Duration::ZERO;
                 let own = (is_held && is_alone).then(|| self.path.time_for(uplink_in_flight));
@@ -92,7 +93,7 @@ impl Connection {
             // No queue is longer than the round trip that led through it, whatever the peer's clock says.
             let queue = self.path.delay_out.queue(now).unwrap_or_default().min(self.path.rtt.latest());
             let before_receiver = queue.saturating_sub(ack.downlink_queue.min(MAX_EXCUSED));
-            let on_uplink = links.uplink.observe(now, self.key, before_receiver);
+            let on_uplink = links.uplink.observe(now, self.key, before_receiver, self.path.is_certain);
             let srtt = self.path.rtt.smoothed();
             links.uplink.on_acked(now, acked_bytes, on_uplink, uplink_in_flight, srtt);
             self.path.window.on_ack(now, acked_bytes, queue.saturating_sub(on_uplink), in_flight, srtt);

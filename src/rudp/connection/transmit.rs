@@ -163,6 +163,9 @@ impl Connection {
             self.sent.push(None);
             return;
         };
+        if links.uplink.in_flight() == 0 {
+            self.path.lone = Some(self.sent.next_number());
+        }
         self.sent.push(Some(SentPacket { sent: now, size, contents }));
         if self.path.probes < DISCHARGE_PROBES {
             self.uplink_charge += size;
