@@ -150,6 +150,21 @@ fn credits_beyond_measure_are_a_flood_and_take_no_more_memory_than_one_of_reques
 }
 
 #[test]
+fn what_is_beyond_the_end_is_asked_for_in_vain() {
+    let (mut node, fid) = node();
+    let receiver = Source(Handle::for_test(1), "10.0.0.1:1".parse().unwrap());
+    node.on_connected(Instant::ORIGIN, receiver.0, receiver.1, true);
+    receiver.says(&mut node, &Message::Open { channel: 7, fid, has_manifest: false, is_complete: false });
+    // The file is one piece of one block.
+    let beyond = [(1, 0, 1), (0, 0, 2), (0, 1, 1), (0, 0, 0), (0, 1, EVERYTHING), (0, EVERYTHING, 1)];
+    for (piece, first, count) in beyond.into_iter().chain([(1 << 32, 0, 1), (EVERYTHING, 0, 1), (0, 0, 1)]) {
+        receiver.says(&mut node, &Message::Request { channel: 7, id: 0, piece, first, count });
+        let waiting = node.swarm(fid).unwrap().peers()[&receiver.0].queue.wanted.len();
+        assert_eq!(waiting, usize::from((piece, first, count) == (0, 0, 1)), "{piece}, {first}, {count}");
+    }
+}
+
+#[test]
 fn who_is_banned_takes_part_over_no_other_connection_either() {
     let (mut node, fid) = node();
     let addr = "10.0.0.1:1".parse().unwrap();
