@@ -108,6 +108,7 @@ const CHANNEL: u64 = 1;
 /// A content request is given up before.
 const LATE: Duration = Duration::from_millis(10_500);
 const TICK: Duration = Duration::from_millis(20);
+/// So long it leaves open whether the rest of a piece will come.
 const LOITER: Duration = Duration::from_millis(300);
 const REDIAL: Duration = Duration::from_millis(200);
 
