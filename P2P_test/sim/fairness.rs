@@ -16,7 +16,7 @@ const SIZE: usize = 6_219_177;
 const FAST: Rates = (200_000, 200_000);
 const SLOW: Rates = (40_000, 200_000);
 
-fn seeds() -> std::ops::RangeInclusive<u64> {
+pub(crate) fn seeds() -> std::ops::RangeInclusive<u64> {
     1..=env::var("SEEDS").map_or(1, |seeds| seeds.parse().expect("SEEDS is a number"))
 }
 
@@ -100,7 +100,7 @@ impl Swarm {
     }
 }
 
-fn worst(figures: &[f64]) -> f64 {
+pub(crate) fn worst(figures: &[f64]) -> f64 {
     figures.iter().copied().fold(0.0, f64::max)
 }
 

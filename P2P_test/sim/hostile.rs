@@ -1,6 +1,7 @@
 //! Peers that lie: whatever one of two or nine of ten do, the honest receiver gets the file, in at most twice the time that
 //! the honest ones alone need, and who can be proved a liar is banned, and nobody else.
 
+mod bans;
 mod forger;
 mod liar;
 
@@ -283,6 +284,19 @@ fn who_holds_a_place_and_wants_nothing_makes_room() {
     let Verdict { took, .. } = court.run();
     println!("{took:.2} s, alone {honest:.2} s");
     assert!(took <= 2.0 * honest, "{took:.2} s, {honest:.2} s");
+}
+
+#[test]
+fn who_says_to_be_somebody_else_takes_nobodys_place() {
+    let honest = Court::new(SIZE, SOURCE, RECEIVER, 1).run().took;
+    let mut court = Court::new(SIZE, SOURCE, RECEIVER, 1);
+    let victims = court.honest();
+    // A second and a third time, so that it comes while the two are connected.
+    court.summon(Way::Impostor, (1, 3), false, LIAR, &victims);
+    let took = court.run().took;
+    let connected = victims.iter().map(|&id| court.lab.peer(id).node.endpoint().connection_count());
+    println!("{took:.2} s, alone {honest:.2} s; connections {:?}", connected.collect::<Vec<_>>());
+    assert!(took <= 1.1 * honest, "{took:.2} s, {honest:.2} s");
 }
 
 #[test]

@@ -17,5 +17,6 @@ mod movers;
 mod noisy;
 mod outage;
 mod scenarios;
+mod sources;
 mod speed;
 mod transport;

@@ -183,4 +183,24 @@ mod tests {
         assert_eq!(waits, [500, 1_000, 2_000, 4_000, 8_000]);
         assert!(book.is_empty());
     }
+
+    #[test]
+    fn who_was_reached_begins_with_the_first_pause_again() {
+        let (addr, mut now): (SocketAddr, _) = ("10.0.0.1:1".parse().unwrap(), Instant::ORIGIN);
+        let mut book = AddressBook::default();
+        book.add(addr, now);
+        for _ in 0..2 * MAX_FAILURES {
+            book.failed(addr, now);
+            now += FIRST_RETRY;
+            assert_eq!(book.due(now), [addr]);
+            book.succeeded(addr);
+        }
+    }
+
+    #[test]
+    fn only_so_many_addresses_are_kept() {
+        let mut book = AddressBook::default();
+        (1..=u16::MAX).for_each(|port| book.add(([10, 0, 0, 1], port).into(), Instant::ORIGIN));
+        assert_eq!(book.len(), MAX_ADDRESSES);
+    }
 }

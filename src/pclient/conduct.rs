@@ -81,6 +81,8 @@ mod tests {
             assert!(conduct.is_banned(now, liar) && !conduct.is_banned(end, liar));
             now = end;
         }
+        (0..20).for_each(|_| _ = conduct.strike(now, liar));
+        assert_eq!(conduct.strike(now, liar).since(now), MAX_BAN, "not for ever");
         let flooder = "10.0.0.3:1".parse().unwrap();
         assert_eq!(conduct.flood(now, flooder).since(now).as_secs(), 8);
         assert_eq!(conduct.flood(now, flooder).since(now).as_secs(), 16);

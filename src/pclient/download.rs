@@ -365,8 +365,12 @@ impl Download {
         if arrival == Arrival::Duplicate {
             self.duplicate_bytes += data.len() as u64;
         } else {
+            let is_of_use = arrival != Arrival::Partial || !self.blocks.needs_one_giver(piece);
             let peer = peers.get_mut(&key).expect("just seen");
-            peer.source.on_kept_word();
+            // Who begins what it alone has to give, and goes no further, has given nothing.
+            if is_of_use {
+                peer.source.on_kept_word();
+            }
             peer.dealings.on_got(now, data.len() as u64);
         }
         arrival

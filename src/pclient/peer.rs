@@ -479,4 +479,12 @@ mod tests {
         arrive(&mut source, &mut now, 15);
         assert!((0.9..1.1).contains(&source.time_to_deliver(now)), "{}", source.time_to_deliver(now));
     }
+
+    #[test]
+    fn what_cant_be_understood_yet_is_kept_within_limits() {
+        let mut early = Announced::Early { complete: false, bytes: None, haves: Vec::new() };
+        (0..100).for_each(|_| early.note_early(&[3; 2_000]));
+        let Announced::Early { haves, .. } = &early else { panic!("nothing is known yet") };
+        assert_eq!(haves.len(), MAX_EARLY_HAVES);
+    }
 }

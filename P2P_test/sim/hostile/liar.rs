@@ -24,6 +24,10 @@ pub(crate) enum Way {
     WrongData,
     /// One block of a piece is false, and others have to give the rest.
     OneWrongBlock,
+    /// The same, each time that it is asked for a piece, but it never says that the rest won't come.
+    TaintAndKeep,
+    /// It says so after a while, and then that it has the piece all the same.
+    TaintAndReject,
     /// Content comes when it is no longer waited for.
     LateData,
     /// Content comes three times.
@@ -54,6 +58,8 @@ pub(crate) enum Way {
     Opens,
     /// Gives the truth, but a few bytes now and then: its link is that slow.
     Drip,
+    /// Says to each that it is the other.
+    Impostor,
     /// Takes a place, has nothing, and asks for nothing.
     Idle,
 }
@@ -63,6 +69,9 @@ pub(crate) enum Way {
 pub(crate) struct Tally {
     /// Whose connection it lost as one banned.
     pub(crate) banned_by: BTreeSet<SocketAddr>,
+    /// How many connections it lost so, and how many times anybody said anything to it.
+    pub(crate) bans: usize,
+    pub(crate) heard: usize,
     /// Most connections that it had at a time.
     pub(crate) connections: usize,
     /// Who has opened the file for it.
@@ -99,6 +108,8 @@ const CHANNEL: u64 = 1;
 /// A content request is given up before.
 const LATE: Duration = Duration::from_millis(10_500);
 const TICK: Duration = Duration::from_millis(20);
+/// So long it leaves open whether the rest of a piece will come.
+const LOITER: Duration = Duration::from_millis(300);
 const REDIAL: Duration = Duration::from_millis(200);
 
 impl Liar {
@@ -214,6 +225,11 @@ impl Liar {
     fn on_message(&mut self, now: Instant, from: Handle, message: &Message<'_>) {
         let lengths = self.file.manifest.lengths();
         match *message {
+            Message::Hello { node } if self.way == Way::Impostor => {
+                let others: Vec<Handle> =
+                    self.connections.keys().copied().filter(|&other| other != from).collect();
+                others.into_iter().for_each(|other| self.say(other, &Message::Hello { node }));
+            }
             Message::Open { .. } => {
                 let addr = self.connections[&from];
                 self.tally.borrow_mut().opened_by.insert(addr);
@@ -247,6 +263,16 @@ impl Liar {
                 let reject = Message::Reject { channel: CHANNEL, id }.encode();
                 self.said += 1;
                 self.later.insert((now + Duration::from_millis(100), self.said), (to, reject));
+                return;
+            }
+            Way::TaintAndKeep | Way::TaintAndReject if block == 0 => (false, 1),
+            Way::TaintAndReject => {
+                let reject = Message::Reject { channel: CHANNEL, id };
+                let have = Message::Have { channel: CHANNEL, pieces: vec![piece.get().into()] };
+                for message in [reject, have] {
+                    self.said += 1;
+                    self.later.insert((now + LOITER, self.said), (to, message.encode()));
+                }
                 return;
             }
             Way::LateData => {
@@ -305,6 +331,7 @@ impl Liar {
                     self.introduce(handle);
                 }
                 Event::Message { handle, data } => {
+                    self.tally.borrow_mut().heard += 1;
                     if let Ok(message) = Message::decode(&data) {
                         self.on_message(now, handle, &message);
                     }
@@ -312,7 +339,9 @@ impl Liar {
                 Event::Closed { handle, remote, reason } => {
                     self.connections.remove(&handle);
                     if reason == CloseReason::Remote(3) {
-                        self.tally.borrow_mut().banned_by.insert(remote);
+                        let mut tally = self.tally.borrow_mut();
+                        tally.banned_by.insert(remote);
+                        tally.bans += 1;
                     }
                     if self.way == Way::NoOpen {
                         continue;

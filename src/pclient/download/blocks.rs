@@ -382,4 +382,25 @@ mod tests {
         }
         assert!(stored > 50, "{stored} pieces were stored");
     }
+
+    #[test]
+    fn while_too_much_waits_for_the_disk_nothing_is_asked_for() {
+        let lengths = Lengths::new(1 << 26, 14).unwrap();
+        let (mut blocks, data) = (Blocks::new(lengths, Bitfield::new(&lengths)), vec![0; BLOCK_LEN as usize]);
+        let giver = "10.0.0.1:1".parse().unwrap();
+        let mut waiting = 0;
+        for piece in lengths.pieces() {
+            if blocks.has_nothing_to_ask() {
+                break;
+            }
+            blocks.mark(&blocks.whole(piece));
+            assert!(matches!(blocks.put(piece, 0, giver, &data), Arrival::Whole { .. }));
+            waiting += data.len() as u64;
+        }
+        assert_eq!(waiting, MAX_STORING);
+        let first = lengths.piece(0).unwrap();
+        blocks.on_verified(first);
+        blocks.forget(first);
+        assert!(!blocks.has_nothing_to_ask());
+    }
 }

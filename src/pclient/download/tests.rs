@@ -376,6 +376,40 @@ fn who_leaves_in_the_middle_of_such_a_piece_leaves_nothing_of_it() {
 }
 
 #[test]
+fn who_never_completes_such_a_piece_is_not_asked_for_a_while() {
+    let (mut blocks, first, id, _) = begun_alone();
+    let rejects = |blocks: &mut OnePiece, id| {
+        let (now, table) = (blocks.0.now, &mut blocks.0);
+        table.download.on_reject(now, &mut table.peers, first, id);
+    };
+    rejects(&mut blocks, id);
+    for _ in 0..3 {
+        let (id, _) = blocks.asked(first);
+        assert_eq!(blocks.arrives(first, id, 0), Arrival::Partial);
+        rejects(&mut blocks, id);
+    }
+    assert_eq!(blocks.0.fill(first), [], "four times in vain");
+}
+
+#[test]
+fn however_fast_the_sources_are_what_is_under_way_fits_into_memory() {
+    let mut table = Table::new(1);
+    let lengths = Lengths::new(1 << 30, 16).unwrap();
+    table.download = Download::new(lengths, Bitfield::new(&lengths));
+    table.availability = Availability::new(lengths);
+    let all: Vec<u64> = (0..lengths.piece_count().into()).collect();
+    let sources: Vec<Handle> = (1..=5).map(|key| table.relay(key, &all)).collect();
+    let now = table.now;
+    for &key in &sources {
+        table.peers.get_mut(&key).unwrap().source.meter.add(now, 1 << 30);
+        table.fill(key);
+    }
+    let under_way: u64 = table.peers.values().map(|peer| peer.source.outstanding()).sum();
+    let least = MIN_PIECES * u64::from(lengths.full_piece_len());
+    assert!((MAX_UNDER_WAY..=MAX_UNDER_WAY + 5 * least).contains(&under_way), "{under_way} B");
+}
+
+#[test]
 fn what_may_have_been_left_is_asked_of_nobody_before_it_has_been_looked_at() {
     let mut table = Table::new(6);
     let (origin, relay) = (table.origin(1), table.relay(2, &[2, 3]));

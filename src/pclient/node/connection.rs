@@ -75,3 +75,19 @@ impl Connection {
         taken.into_iter().map(|(_, message)| message).collect()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_comes_early_is_kept_within_limits_and_in_order() {
+        let mut connection = Connection::new(Instant::ORIGIN, "10.0.0.1:1".parse().unwrap(), true);
+        connection.keep_early(7, &[0; MAX_EARLY_LEN + 1]);
+        (0..1_000).for_each(|n: u32| connection.keep_early(u64::from(n % 2), &n.to_be_bytes()));
+        let odd: Vec<Vec<u8>> = (1..MAX_EARLY as u32).step_by(2).map(|n| n.to_be_bytes().to_vec()).collect();
+        assert_eq!(connection.take_early(1), odd);
+        assert_eq!(connection.take_early(7), Vec::<Vec<u8>>::new());
+        assert_eq!(connection.take_early(0).len(), MAX_EARLY / 2);
+    }
+}

@@ -1,10 +1,11 @@
-//! Calls that overtake each other, on a node whose tracker never answers.
+//! Calls that overtake each other, peers that ask for too much, and addresses where nobody is, on a node whose tracker never answers.
 
 use super::*;
 use crate::pclient::pieces::Lengths;
 use crate::pclient::storage::MemoryStorage;
-use crate::rudp::Handle;
-use crate::tracker;
+use crate::pclient::upload::MAX_WANTED;
+use crate::rudp::{self, CloseReason, Handle};
+use crate::tracker::{self, Holder};
 
 const TRACKER: &str = "127.0.0.1:9";
 
@@ -122,4 +123,132 @@ fn what_was_asked_for_before_a_cancel_may_still_come_but_no_more_than_that() {
     }
     source.gives(&mut node);
     assert!(node.is_banned(Instant::ORIGIN, source.0), "nobody asked for that");
+}
+
+/// The largest number that a message can hold.
+const EVERYTHING: u64 = (1 << 62) - 1;
+
+#[test]
+fn credits_beyond_measure_are_a_flood_and_take_no_more_memory_than_one_of_requests() {
+    let most = MAX_WANTED as u64;
+    for (messages, credits, is_flood) in
+        [(1, most, false), (2, most, true), (1, most + 1, true), (most + 1, 1, true), (1, EVERYTHING, true)]
+    {
+        let (mut node, fid) = node();
+        let receiver = Source(Handle::for_test(1), "10.0.0.1:1".parse().unwrap());
+        node.on_connected(Instant::ORIGIN, receiver.0, receiver.1, true);
+        let open = Message::Open { channel: 7, fid, has_manifest: false, is_complete: false };
+        receiver.says(&mut node, &open);
+        for id in 0..messages {
+            let ask = Message::Any { channel: 7, id: id << 32, credits, residue: 0, modulus: 1 };
+            receiver.says(&mut node, &ask);
+        }
+        let waiting = node.swarm(fid).unwrap().peers()[&receiver.0].queue.wanted.len();
+        assert!(waiting <= MAX_WANTED + 1, "{messages} × {credits}: {waiting} wait");
+        assert_eq!(node.is_banned(Instant::ORIGIN, receiver.0), is_flood, "{messages} × {credits}");
+    }
+}
+
+#[test]
+fn what_is_beyond_the_end_is_asked_for_in_vain() {
+    let (mut node, fid) = node();
+    let receiver = Source(Handle::for_test(1), "10.0.0.1:1".parse().unwrap());
+    node.on_connected(Instant::ORIGIN, receiver.0, receiver.1, true);
+    receiver.says(&mut node, &Message::Open { channel: 7, fid, has_manifest: false, is_complete: false });
+    // The file is one piece of one block.
+    let beyond = [(1, 0, 1), (0, 0, 2), (0, 1, 1), (0, 0, 0), (0, 1, EVERYTHING), (0, EVERYTHING, 1)];
+    for (piece, first, count) in beyond.into_iter().chain([(1 << 32, 0, 1), (EVERYTHING, 0, 1), (0, 0, 1)]) {
+        receiver.says(&mut node, &Message::Request { channel: 7, id: 0, piece, first, count });
+        let waiting = node.swarm(fid).unwrap().peers()[&receiver.0].queue.wanted.len();
+        assert_eq!(waiting, usize::from((piece, first, count) == (0, 0, 1)), "{piece}, {first}, {count}");
+    }
+}
+
+#[test]
+fn who_is_banned_takes_part_over_no_other_connection_either() {
+    let (mut node, fid) = node();
+    let addr = "10.0.0.1:1".parse().unwrap();
+    let [first, second] = [1, 2].map(|key| Source(Handle::for_test(key), addr));
+    let open = Message::Open { channel: 7, fid, has_manifest: false, is_complete: false };
+    for connection in [&first, &second] {
+        node.on_connected(Instant::ORIGIN, connection.0, addr, true);
+        connection.says(&mut node, &open);
+        let ask = Message::Any { channel: 7, id: 0, credits: EVERYTHING, residue: 0, modulus: 1 };
+        connection.says(&mut node, &ask);
+    }
+    let peers = node.swarm(fid).unwrap().peers();
+    assert!(peers.contains_key(&first.0) && !peers.contains_key(&second.0));
+}
+
+#[test]
+fn a_file_has_one_channel_however_often_it_is_opened() {
+    let (mut node, fid) = node();
+    let receiver = Source(Handle::for_test(1), "10.0.0.1:1".parse().unwrap());
+    node.on_connected(Instant::ORIGIN, receiver.0, receiver.1, true);
+    for channel in 0..100 {
+        receiver.says(&mut node, &Message::Open { channel, fid, has_manifest: false, is_complete: false });
+    }
+    assert_eq!(node.connections[&receiver.0].channels.len(), 1);
+}
+
+#[test]
+fn who_is_banned_is_not_dialled_either() {
+    let mut node = Node::new(Config::default(), TRACKER.parse().unwrap(), Rng::from_seed(1));
+    let (fid, source) = (Fid::of(&piece()), Source(Handle::for_test(1), "10.0.0.1:1".parse().unwrap()));
+    fetch(&mut node, fid);
+    node.on_connected(Instant::ORIGIN, source.0, source.1, true);
+    source.opens(&mut node, fid);
+    names(&mut node, fid, &[source.1]);
+    source.gives(&mut node);
+    source.gives(&mut node);
+    let reason = CloseReason::Local;
+    let closed = rudp::Event::Closed { handle: source.0, remote: source.1, reason };
+    node.on_rudp_event(Instant::ORIGIN, closed);
+    for (millis, dialled) in [(0, 0), (900, 0), (1_000, 1)] {
+        node.handle_timeout(Instant::ORIGIN + Duration::from_millis(millis));
+        assert_eq!(node.endpoint.connection_count(), dialled, "after {millis} ms");
+    }
+}
+
+fn names(node: &mut Node, fid: Fid, holders: &[SocketAddr]) {
+    let total = holders.len() as u32;
+    let holders = holders.iter().map(|&addr| Holder { addr, progress: COMPLETE }).collect();
+    node.on_tracker_event(Instant::ORIGIN, tracker::Event::Holders { fid, total, holders });
+}
+
+#[test]
+fn where_nobody_answers_is_dialled_after_ever_longer_pauses() {
+    let config = Config { stall_timeout: Duration::from_secs(1_000), ..Config::default() };
+    let mut node = Node::new(config, TRACKER.parse().unwrap(), Rng::from_seed(1));
+    let fid = Fid::of(b"a");
+    fetch(&mut node, fid);
+    names(&mut node, fid, &["10.0.0.1:1".parse().unwrap()]);
+    let (mut now, mut buf, mut given_up, mut pauses) = (Instant::ORIGIN, Vec::new(), None, Vec::new());
+    while now.as_secs_f64() < 200.0 {
+        node.handle_timeout(now);
+        while node.poll_transmit(now, &mut buf).is_some() {}
+        let is_dialling = node.endpoint.connection_count() > 0;
+        if is_dialling {
+            // To the tenth of a second: downloads look around twenty times a second.
+            pauses.extend(given_up.take().map(|since| now.since(since).as_millis() / 100));
+        } else {
+            given_up.get_or_insert(now);
+        }
+        now = node.poll_timeout().expect("it goes on asking the tracker").0;
+    }
+    assert_eq!(pauses, [5, 10, 20, 40, 80], "then it is forgotten");
+}
+
+#[test]
+fn of_many_addresses_where_nobody_is_ten_are_tried_each_second_and_fifty_at_once() {
+    let mut node = Node::new(Config::default(), TRACKER.parse().unwrap(), Rng::from_seed(1));
+    let fid = Fid::of(b"a");
+    let nobody: Vec<SocketAddr> = (1..=200).map(|port| ([10, 0, 0, 1], port).into()).collect();
+    fetch(&mut node, fid);
+    names(&mut node, fid, &nobody);
+    for (second, dialled) in [(0, 10), (1, 20), (2, 30), (3, 40), (4, 50), (5, 50), (8, 50)] {
+        let now = Instant::ORIGIN + Duration::from_secs(second);
+        node.handle_timeout(now);
+        assert_eq!(node.endpoint.connection_count(), dialled, "after {second} s");
+    }
 }

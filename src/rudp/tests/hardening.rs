@@ -1,6 +1,6 @@
 //! What attackers do to an endpoint, and how little they get: memory, answers, room on the links.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 
 use super::super::cookie::Cookie;
@@ -229,6 +229,23 @@ fn who_acks_what_it_never_got_is_found_out_by_a_number_left_out() {
         }
         assert!(honest < 1_000, "no number was left out");
     }
+}
+
+#[test]
+fn ids_and_first_numbers_cant_be_guessed() {
+    let mut endpoint = Endpoint::new(Config::default(), Rng::from_seed(1));
+    (0..256).for_each(|n| _ = endpoint.connect(secs(5.0), stranger(n)));
+    let sent = drain(&mut endpoint, secs(5.0));
+    let headers: Vec<Header> = sent.iter().map(|(_, hello)| packet::open(hello).unwrap().0).collect();
+    // Of 256 draws from 256 values about 162 are different; of what counts on, one or two.
+    let is_random = |fields: Vec<u32>| {
+        [0, 8, 16, 24].into_iter().all(|shift| {
+            let bytes: BTreeSet<u8> = fields.iter().map(|field| (field >> shift) as u8).collect();
+            (120..200).contains(&bytes.len())
+        })
+    };
+    assert!(is_random(headers.iter().map(|header| header.connection.0).collect()), "connection ids");
+    assert!(is_random(headers.iter().map(|header| header.number).collect()), "first packet numbers");
 }
 
 #[test]

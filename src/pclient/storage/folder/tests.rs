@@ -146,6 +146,7 @@ fn a_place_that_others_can_reach_is_not_used() {
     assert!(next().resumable().is_none());
     fs::remove_dir_all(room.0.join(&part)).unwrap();
     room.write("elsewhere/x", b"");
+    fs::set_permissions(room.0.join("elsewhere"), fs::Permissions::from_mode(0o700)).unwrap();
     symlink("elsewhere", room.0.join(&part)).unwrap();
     assert!(next().resumable().is_none());
     assert_eq!(room.names("elsewhere"), ["x"]);
