@@ -1,0 +1,138 @@
+//! Who takes part in a swarm: newcomers, those who leave, and those who are banned.
+
+use std::net::SocketAddr;
+
+use super::{NO_PIECE, Notice, Swarm};
+use crate::pclient::message::Message;
+use crate::pclient::peer::Peer;
+use crate::pclient::pieces::Lengths;
+use crate::rudp::Handle;
+use crate::time::Instant;
+
+impl Swarm {
+    /// A peer takes part, or says so again because a flag came true.
+    pub fn on_open(
+        &mut self,
+        now: Instant,
+        key: Handle,
+        remote: SocketAddr,
+        channel: u64,
+        has_manifest: bool,
+        is_complete: bool,
+    ) {
+        if self.is_banned(now, remote) {
+            return;
+        }
+        let lengths = self.content.as_ref().map(|content| content.manifest.lengths());
+        if let Some(peer) = self.peers.get_mut(&key) {
+            if has_manifest && !peer.has_manifest {
+                peer.has_manifest = true;
+                self.on_manifest_spread(now, key);
+            }
+        } else {
+            let mut peer = Peer::new(remote, channel, now);
+            peer.has_manifest = has_manifest;
+            peer.began_complete = is_complete;
+            if is_complete {
+                peer.pieces.set_complete(None);
+            }
+            self.introduce_pieces(key);
+            self.peers.insert(key, peer);
+            self.unwatched.push(key);
+            self.rounds.begin(now);
+            if let Some(lengths) = lengths {
+                self.understand_peer(now, key, &lengths);
+            }
+            if has_manifest {
+                self.on_manifest_spread(now, key);
+            }
+        }
+        self.advance_fetch(now);
+        self.refill(now, key);
+    }
+
+    /// Tells a newcomer what is here, if its open doesn't say it all.
+    fn introduce_pieces(&mut self, key: Handle) {
+        if let Some(download) = &self.download
+            && self.gives
+            && !self.is_complete()
+            && download.blocks.have().count() > 0
+        {
+            let bytes = download.blocks.have().to_bytes();
+            self.say(key, &Message::Bitfield { channel: self.number.into(), bytes: &bytes });
+        }
+    }
+
+    /// Makes sense of what a peer has announced, now that the lengths are known; a peer that makes none is dropped.
+    pub(super) fn understand_peer(&mut self, now: Instant, key: Handle, lengths: &Lengths) {
+        let Some(peer) = self.peers.get_mut(&key) else { return };
+        if !peer.pieces.understand(lengths) {
+            self.ban(now, key, NO_PIECE);
+            return;
+        }
+        if let Some(content) = &mut self.content {
+            content.availability.count_peer(peer);
+        }
+        if let Some(download) = &mut self.download {
+            download.add_peer(&self.peers);
+        }
+    }
+
+    /// A peer no longer takes part, or its connection is gone. Gives how much it was asked for that has not come, B.
+    pub fn remove_peer(&mut self, now: Instant, key: Handle) -> u64 {
+        let peer = self.peers.remove(&key);
+        // It may have been asked before it said that it takes part.
+        if self.fetch.as_mut().is_some_and(|fetch| fetch.withdraw(key)) {
+            self.advance_fetch(now);
+        }
+        let Some(peer) = peer else { return 0 };
+        let owed = peer.source.owed();
+        self.unwatched.push(key);
+        if let Some(content) = &mut self.content {
+            content.availability.discount_peer(&peer);
+            content.upload.remove_peer(&self.peers, &content.availability, key, &peer);
+        }
+        if let Some(download) = &mut self.download {
+            download.remove_peer(&self.peers, peer);
+        }
+        self.refill_all(now);
+        owed
+    }
+
+    /// A peer that takes part again may still send so much, B, that it was asked for before.
+    pub fn on_returned(&mut self, key: Handle, owed: u64) {
+        if let Some(peer) = self.peers.get_mut(&key) {
+            peer.source.owe(owed);
+        }
+    }
+
+    pub(super) fn ban(&mut self, now: Instant, key: Handle, why: &str) {
+        if let Some(peer) = self.peers.get(&key) {
+            self.ban_address(now, peer.remote, why);
+        }
+    }
+
+    /// Bans who is, or was, at `addr`.
+    pub(super) fn ban_address(&mut self, now: Instant, addr: SocketAddr, why: &str) {
+        let until = self.conduct.strike(now, addr);
+        self.announce_ban(now, addr, until, why);
+    }
+
+    /// Bans who asked for far more than anybody needs.
+    pub fn ban_flooder(&mut self, now: Instant, addr: SocketAddr) {
+        let until = self.conduct.flood(now, addr);
+        self.announce_ban(now, addr, until, "asked for far more than anybody needs");
+    }
+
+    fn announce_ban(&mut self, now: Instant, addr: SocketAddr, until: Instant, why: &str) {
+        log::warn!("{addr} {why} of {}: banned for {:?}", self.fid.short(), until.since(now));
+        self.notices.push(Notice::Ban(addr, until));
+    }
+
+    /// A peer has another address from now on: it answers for what it does there.
+    pub fn on_moved(&mut self, key: Handle, remote: SocketAddr) {
+        if let Some(peer) = self.peers.get_mut(&key) {
+            peer.remote = remote;
+        }
+    }
+}
