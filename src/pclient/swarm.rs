@@ -480,7 +480,7 @@ impl Swarm {
         }
         self.desk.handle_timeout(now);
         if self.tick.is_some_and(|tick| tick <= now) {
-            self.tick = Some(now + TICK);
+            self.tick = (!self.is_done() || self.fetch.is_some()).then_some(now + TICK);
             self.set_starved(now.since(self.last_progress) >= STARVED);
             self.keep_record(now);
             self.advance_fetch(now);

@@ -89,21 +89,56 @@ impl Source {
         node.settle(Instant::ORIGIN);
     }
 
-    /// Takes part, and gives the manifest, so that it is asked for the only piece.
-    fn opens(&self, node: &mut Node, fid: Fid) {
+    /// Takes part, and proves the size, so that it is asked for the only piece.
+    fn begins(&self, node: &mut Node, fid: Fid) {
         let manifest = Manifest::of(&piece());
         let size = manifest.lengths().size();
         let (outline, proof) = (manifest.outline(), manifest.outline().size_proof().to_bytes());
         self.says(node, &Message::Open { channel: 7, fid, has_manifest: true, is_complete: true });
         self.says(node, &Message::Outline { channel: 7, size, proof: &proof, joints: outline.joints() });
-        self.says(node, &Message::Hashes { channel: 7, part: 1, hashes: manifest.hashes() });
         let asked = node.swarm(fid).unwrap().peers()[&self.0].source.requests().len();
         assert_eq!(asked, 1);
     }
 
-    fn gives(&self, node: &mut Node) {
-        self.says(node, &Message::Block { channel: 7, id: 0, piece: 0, block: 0, data: &piece() });
+    /// Gives the rest of the manifest.
+    fn proves(&self, node: &mut Node) {
+        self.says(node, &Message::Hashes { channel: 7, part: 1, hashes: Manifest::of(&piece()).hashes() });
     }
+
+    fn opens(&self, node: &mut Node, fid: Fid) {
+        self.begins(node, fid);
+        self.proves(node);
+    }
+
+    fn gives(&self, node: &mut Node) {
+        self.gives_instead(node, &piece());
+    }
+
+    fn gives_instead(&self, node: &mut Node, data: &[u8]) {
+        self.says(node, &Message::Block { channel: 7, id: 0, piece: 0, block: 0, data });
+    }
+}
+
+#[test]
+fn a_piece_that_comes_before_its_hash_counts_when_that_has_come_and_it_is_true() {
+    let is_true = |data: &[u8]| {
+        let mut node = Node::new(Config::default(), TRACKER.parse().unwrap(), Rng::from_seed(1));
+        let (fid, source) = (Fid::of(&piece()), Source(Handle::for_test(1), "10.0.0.1:1".parse().unwrap()));
+        node.on_connected(Instant::ORIGIN, source.0, source.1, true);
+        fetch(&mut node, fid);
+        source.begins(&mut node, fid);
+        source.gives_instead(&mut node, data);
+        assert!(node.poll_job().is_none(), "nothing can be verified, and nothing is stored");
+        assert!(!node.is_banned(Instant::ORIGIN, source.0));
+        source.proves(&mut node);
+        let outcome = node.poll_job().expect("it can be verified now")();
+        outcome(&mut node, Instant::ORIGIN);
+        let is_here = node.progress(fid).is_some_and(|progress| progress.verified > 0);
+        assert_ne!(is_here, node.is_banned(Instant::ORIGIN, source.0));
+        is_here
+    };
+    assert!(is_true(&piece()));
+    assert!(!is_true(&vec![2; piece().len()]));
 }
 
 #[test]
