@@ -85,7 +85,7 @@ impl ManifestFetch {
         !self.has_giver && self.asked.len() < MAX_ASKED
     }
 
-    /// Notes that a peer is asked now, for the [next](ManifestFetch::next_part) part and all that follow.
+    /// Notes that a peer is asked now, for the part that is missed first and all that follow.
     pub fn ask(&mut self, now: Instant, key: Handle) {
         self.asked.push(key);
         self.heard = now;

@@ -18,10 +18,10 @@ fn manifest(content: &[u8], piece_log2: u8) -> Manifest {
 fn receive(
     fid: Fid,
     lengths: Lengths,
-    hashes: Vec<ChainingValue>,
+    hashes: &[ChainingValue],
     size_proof: SizeProof,
 ) -> Result<Manifest, ManifestError> {
-    let joints = Outline::of(fid, lengths, &hashes, size_proof.clone()).joints().to_vec();
+    let joints = Outline::of(fid, lengths, hashes, size_proof.clone()).joints().to_vec();
     let outline = Outline::from_parts(fid, lengths, joints, size_proof)?;
     let mut manifest = Manifest::begin(outline.clone());
     for part in 0..outline.part_count() {
@@ -55,7 +55,7 @@ fn equals_the_plain_hash_for_every_size_and_piece_length() {
             assert_eq!(manifest.hashes().len(), size.div_ceil(1 << log2));
             let (hashes, size_proof) = (manifest.hashes().to_vec(), manifest.outline().size_proof().clone());
             assert_eq!(
-                receive(manifest.fid(), manifest.lengths(), hashes, size_proof),
+                receive(manifest.fid(), manifest.lengths(), &hashes, size_proof),
                 Ok(manifest),
                 "{size} B, 2^{log2}"
             );
@@ -108,7 +108,7 @@ fn a_forged_list_fails() {
         let manifest = manifest(&content, 11);
         let (outline, hashes) = (manifest.outline(), manifest.hashes().to_vec());
         let check =
-            |hashes: Vec<_>| receive(outline.fid(), outline.lengths(), hashes, outline.size_proof().clone());
+            |hashes: Vec<_>| receive(outline.fid(), outline.lengths(), &hashes, outline.size_proof().clone());
         for at in 0..hashes.len() {
             let mut flipped = hashes.clone();
             flipped[at][at % 32] ^= 1 << (at % 8);
