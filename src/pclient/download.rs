@@ -14,6 +14,7 @@ use std::net::SocketAddr;
 pub use self::blocks::{Blocks, block_count, block_len};
 use self::in_order::Reader;
 use super::availability::Availability;
+use super::message::BLOCK_LEN;
 use super::peer::{Announced, Peer, Request, Source, Target};
 use super::picker;
 use super::pieces::{Bitfield, Lengths, PieceIndex};
@@ -31,6 +32,8 @@ const MIN_PIECES: u64 = 2;
 /// for others.
 const DEPTH: Duration = Duration::from_millis(300);
 const DEPTH_ROUND_TRIPS: u32 = 4;
+/// A lone origin gets so many more credits for short pieces each time: every time costs it an acknowledgement of its own.
+const CREDITS_TOGETHER: u64 = 3;
 /// Most requests under way from one source.
 const MAX_REQUESTS: usize = 500;
 /// After a refusal, a source gets no credits for at least, and at most, this long.
@@ -229,7 +232,10 @@ impl Download {
             0 => (0..self.origins.len()).filter(|&class| class != own).map(|c| (beyond(c), c)).max()?,
             credits => (credits, own),
         };
-        let most = room.div_ceil(u64::from(self.lengths.full_piece_len())).min(MAX_REQUESTS as u64);
+        let piece_len = self.lengths.full_piece_len();
+        let is_lone = self.origins.len() == 1;
+        let together = if is_lone && piece_len <= BLOCK_LEN { CREDITS_TOGETHER } else { 0 };
+        let most = (room.div_ceil(u64::from(piece_len)) + together).min(MAX_REQUESTS as u64);
         let credits = credits.min(most as usize);
         if credits == 0 {
             return None;

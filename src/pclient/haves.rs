@@ -17,7 +17,7 @@ const COST: f64 = 45.0;
 /// Sources want to know what has spread, but not that soon, and not for more than this share of their uplink: each
 /// announcement costs them an acknowledgement.
 const INTERVAL_SOURCE: RangeInclusive<Duration> = Duration::from_millis(500)..=Duration::from_secs(10);
-const SHARE_SOURCE: f64 = 0.005;
+const SHARE_SOURCE: f64 = 0.0025;
 const COST_ACK: f64 = 35.0;
 
 /// What a flush is for.
@@ -122,8 +122,8 @@ mod tests {
     fn a_slow_lone_source_is_told_seldom() {
         let rates = [
             (Some(1e5), 500),
-            (Some(7e3), 1_000),
-            (Some(1_400.0), 5_000),
+            (Some(14e3), 1_000),
+            (Some(2_800.0), 5_000),
             (Some(2.0), 10_000),
             (Some(0.0), 500),
             (None, 500),

@@ -86,11 +86,17 @@ fn pieces(asks: &[Ask]) -> Vec<u32> {
 fn an_origin_chooses_and_a_relay_is_asked_for_what_it_has() {
     let mut table = Table::new(8);
     let (origin, relay) = (table.origin(1), table.relay(2, &[3, 5]));
-    assert_eq!(table.fill(origin), [Ask::Any { id: 0, credits: 2, residue: 0, modulus: 1 }]);
+    assert_eq!(
+        table.fill(origin),
+        [Ask::Any { id: 0, credits: 5, residue: 0, modulus: 1 }],
+        "several at a time"
+    );
     assert_eq!(pieces(&table.fill(relay)), [3, 5]);
-    assert_eq!(table.fill(origin), []);
-    table.delivers(origin, 0, 7);
-    assert_eq!(table.fill(origin), [Ask::Any { id: 2, credits: 1, residue: 0, modulus: 1 }]);
+    for (id, piece) in [(0, 7), (1, 0), (2, 1)] {
+        assert_eq!(table.fill(origin), []);
+        table.delivers(origin, id, piece);
+    }
+    assert_eq!(table.fill(origin), [Ask::Any { id: 5, credits: 1, residue: 0, modulus: 1 }], "one is left");
 }
 
 #[test]
@@ -481,7 +487,7 @@ fn beyond_what_is_read_soon_all_is_asked_for_as_ever() {
     let first = table.relay(1, &(0..16).collect::<Vec<u64>>());
     let origin = table.origin(2);
     assert_eq!(needed(&table.fill(first)), [(0, false), (1, false)]);
-    assert_eq!(table.fill(origin), [Ask::Any { id: 0, credits: 2, residue: 0, modulus: 1 }]);
+    assert_eq!(table.fill(origin), [Ask::Any { id: 0, credits: 5, residue: 0, modulus: 1 }]);
     let far = table.relay(3, &[2, 16, 17, 18]);
     table.relay(4, &[16, 17]);
     assert_eq!(needed(&table.fill(far)), [(2, false), (18, false)], "then the rarest");
