@@ -480,8 +480,11 @@ impl Swarm {
         }
         self.desk.handle_timeout(now);
         if self.tick.is_some_and(|tick| tick <= now) {
-            self.tick = (!self.is_done() || self.fetch.is_some()).then_some(now + TICK);
-            self.set_starved(now.since(self.last_progress) >= STARVED);
+            // What is missing of the manifest others may want, but nobody waits for it here.
+            let is_done = self.is_done();
+            let may_have_more = self.fetch.is_some() && self.peers.values().any(|peer| peer.has_manifest);
+            self.tick = (!is_done || may_have_more).then_some(now + TICK);
+            self.set_starved(!is_done && now.since(self.last_progress) >= STARVED);
             self.keep_record(now);
             self.advance_fetch(now);
             let keys: Vec<Handle> = self.peers.keys().copied().collect();

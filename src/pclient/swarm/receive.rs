@@ -84,8 +84,11 @@ impl Swarm {
             return;
         };
         let sources: Vec<Handle> = fetch.asked().iter().copied().filter(is_source).collect();
+        let is_asked = fetch.asked().contains(&key);
         sources.into_iter().for_each(|source| self.stop_asking(source));
-        self.ask_manifest_of(now, key);
+        if !is_asked {
+            self.ask_manifest_of(now, key);
+        }
     }
 
     fn ask_manifest_of(&mut self, now: Instant, key: Handle) {
@@ -150,11 +153,14 @@ impl Swarm {
         match gain {
             Gain::Begun { manifest, ask_again } => {
                 self.begin(now, manifest);
-                if ask_again {
+                if ask_again && self.fetch.is_some() {
                     self.ask_next_part(key);
                 }
             }
-            Gain::More => self.on_proved(now),
+            Gain::More => {
+                self.last_progress = now;
+                self.on_proved(now);
+            }
             Gain::Nothing | Gain::Lie(_) => {}
         }
     }

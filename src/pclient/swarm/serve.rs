@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::{Content, Notice, Swarm};
 use crate::Error;
 use crate::pclient::download::{Peers, block_count, block_len};
-use crate::pclient::manifest::Manifest;
+use crate::pclient::manifest::PieceCheck;
 use crate::pclient::manifest_desk::Stock;
 use crate::pclient::message::{self, BLOCK_LEN, MAX_HAVES, Message};
 use crate::pclient::peer::{Peer, Target, Wanted, What};
@@ -239,12 +239,13 @@ impl Swarm {
     /// Has a piece read and verified by another thread, as its disk is slow.
     fn load(&mut self, piece: PieceIndex) {
         let Some(content) = &self.content else { return };
-        let (manifest, storage) = (Arc::clone(&content.manifest), Arc::clone(&content.storage));
+        let Some(check) = content.manifest.check(piece) else { return };
+        let storage = Arc::clone(&content.storage);
         self.jobs.push_back(Box::new(move || {
-            let range = manifest.lengths().piece_range(piece);
+            let range = check.range();
             let mut data = vec![0; (range.end - range.start) as usize];
             let read = storage.read_at(range.start, &mut data).map_err(Unfit::from);
-            let fit = read.and_then(|()| Unfit::check(&manifest, piece, &data));
+            let fit = read.and_then(|()| Unfit::check(&check, &data));
             Box::new(move |swarm: &mut Swarm, _| {
                 let Some(content) = &mut swarm.content else { return };
                 content.upload.on_loaded(&swarm.peers, piece);
@@ -302,8 +303,8 @@ enum Unfit {
 }
 
 impl Unfit {
-    fn check(manifest: &Manifest, piece: PieceIndex, data: &[u8]) -> Result<(), Unfit> {
-        if manifest.verify_piece(piece, data) { Ok(()) } else { Err(Unfit::Changed) }
+    fn check(check: &PieceCheck, data: &[u8]) -> Result<(), Unfit> {
+        if check.passes(data) { Ok(()) } else { Err(Unfit::Changed) }
     }
 }
 
@@ -329,7 +330,8 @@ impl Content {
             if !self.storage.try_read_at(range.start, &mut data)? {
                 return Ok(false);
             }
-            Unfit::check(&self.manifest, piece, &data)?;
+            let check = self.manifest.check(piece).ok_or(Unfit::Changed)?;
+            Unfit::check(&check, &data)?;
             self.shelf.put(piece, data);
         }
         let start = (offset - range.start) as usize;

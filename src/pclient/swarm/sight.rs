@@ -52,15 +52,18 @@ impl Swarm {
         let peers = self.peers.len();
         let has_origin = self.peers.values().any(|peer| peer.began_complete);
         let blind = |cause| Sight { cause, peers, spread: None };
-        let (Some(content), Some(download)) = (&self.content, &self.download) else {
+        let of_the_manifest = || {
             let giver = self.fetch.as_ref().and_then(|fetch| self.peers.get(fetch.asked().first()?));
-            return blind(match giver {
+            match giver {
                 _ if peers == 0 => nobody,
                 Some(giver) if giver.began_complete => Cause::Source,
                 Some(_) => Cause::Peers,
                 None if has_origin => Cause::Source,
                 None => nobody,
-            });
+            }
+        };
+        let (Some(content), Some(download)) = (&self.content, &self.download) else {
+            return blind(of_the_manifest());
         };
         let lengths = content.manifest.lengths();
         let piece = u64::from(lengths.full_piece_len());
@@ -73,7 +76,8 @@ impl Swarm {
             ((rate * FRESH.as_secs_f64()) as u64).max(FRESH_PIECES * piece)
         };
         let cause = if missing.is_empty() || download.blocks.is_held_up() {
-            Cause::Storing
+            // What is here can't be verified without its hashes.
+            if self.fetch.is_some() { of_the_manifest() } else { Cause::Storing }
         } else if peers == 0 {
             nobody
         } else if !first_copies.is_empty() && relayed * piece <= fresh() {

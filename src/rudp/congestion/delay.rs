@@ -89,6 +89,11 @@ impl DelayFilter {
         (self.arrived, self.gap) = (Some(received), clock::span(gap.max(0) as Ticks));
     }
 
+    /// Whether there was a sample: what others know counts no more.
+    pub fn has_base(&self) -> bool {
+        self.base.is_some()
+    }
+
     /// A packet has arrived, and nobody says when: how long after it the next one does is unknown.
     pub fn on_untimed(&mut self) {
         self.arrived = None;

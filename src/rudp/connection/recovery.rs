@@ -71,7 +71,10 @@ impl Connection {
         if let Some(sent) = largest_sent {
             self.path.rtt.sample(sent, now, ack.delay);
             if ack.delay <= STALE_ACK {
-                let known = ack.downlink_queue.min(MAX_EXCUSED) + links.uplink.queue(now);
+                let known = match self.path.delay_out.has_base() {
+                    true => Duration::ZERO,
+                    false => ack.downlink_queue.min(MAX_EXCUSED) + links.uplink.queue(now),
+                };
                 self.path.delay_out.sample(now, clock::at(sent), ack.received, known);
                 self.path.is_certain |= self.path.lone == Some(largest);
                 let is_held = self.path.window.is_narrow() || links.uplink.window().is_narrow();
