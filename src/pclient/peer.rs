@@ -53,6 +53,8 @@ pub struct Peer {
     pub wants_manifest: Option<u64>,
     /// How many parts it was given.
     pub manifest_parts: u64,
+    /// When it took part, or was last told once more what is here.
+    pub reminded: Instant,
 }
 
 impl Peer {
@@ -70,6 +72,7 @@ impl Peer {
             haves: Vec::new(),
             wants_manifest: None,
             manifest_parts: 0,
+            reminded: now,
         }
     }
 

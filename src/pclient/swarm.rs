@@ -49,6 +49,9 @@ const TICK: Duration = Duration::from_millis(50);
 /// Who has got nothing new for this long sees to it that its neighbours are still there.
 const STARVED: Duration = Duration::from_secs(10);
 
+/// And after this long it opens the file anew to those who seem to have nothing, each time.
+const REOPEN: Duration = Duration::from_secs(25);
+
 /// Why a peer is banned.
 const NO_PIECE: &str = "announced pieces that are none";
 
@@ -148,6 +151,8 @@ pub struct Swarm {
     /// Whether nothing new has come for long, though something is missing: even who owes nothing should say that it is there. It
     /// may have lost us, as when our address has changed while neither had anything to say.
     is_starved: bool,
+    /// When the file was last opened anew for that.
+    reopened: Instant,
     /// When a peer last announced something.
     last_spread: Instant,
     look_back: LookBack,
@@ -212,6 +217,7 @@ impl Swarm {
             haves: HaveSchedule::new(now),
             last_progress: now,
             is_starved: false,
+            reopened: now,
             last_spread: now,
             look_back: LookBack::new(now),
             ledger: None,
@@ -485,6 +491,10 @@ impl Swarm {
             let may_have_more = self.fetch.is_some() && self.peers.values().any(|peer| peer.has_manifest);
             self.tick = (!is_done || may_have_more).then_some(now + TICK);
             self.set_starved(!is_done && now.since(self.last_progress) >= STARVED);
+            if self.is_starved && now.since(self.reopened.max(self.last_progress)) >= REOPEN {
+                self.reopened = now;
+                self.reopen();
+            }
             self.keep_record(now);
             self.advance_fetch(now);
             let keys: Vec<Handle> = self.peers.keys().copied().collect();

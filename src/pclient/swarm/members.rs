@@ -5,9 +5,12 @@ use std::net::SocketAddr;
 use super::{NO_PIECE, Notice, Swarm};
 use crate::pclient::message::Message;
 use crate::pclient::peer::Peer;
-use crate::pclient::pieces::Lengths;
+use crate::pclient::pieces::{Bitfield, Lengths};
 use crate::rudp::Handle;
-use crate::time::Instant;
+use crate::time::{Duration, Instant};
+
+/// A peer is told once more what is here at most this often.
+const REMIND: Duration = Duration::from_secs(5);
 
 impl Swarm {
     /// A peer takes part, or says so again because a flag came true.
@@ -28,6 +31,9 @@ impl Swarm {
             if has_manifest && !peer.has_manifest {
                 peer.has_manifest = true;
                 self.on_manifest_spread(now, key);
+            } else if now.since(peer.reminded) >= REMIND {
+                peer.reminded = now;
+                self.remind(key);
             }
         } else {
             let mut peer = Peer::new(remote, channel, now);
@@ -49,6 +55,27 @@ impl Swarm {
         }
         self.advance_fetch(now);
         self.refill(now, key);
+    }
+
+    /// Opens the file anew to who seems to have nothing, and to sources, which may not know that we take part: what was damaged on
+    /// the way, here or there, is said but once.
+    pub(super) fn reopen(&mut self) {
+        let open = self.open_message();
+        let is_doubtful = |peer: &Peer| peer.began_complete || peer.piece_count() == 0;
+        let doubtful = self.peers.iter().filter(|(_, peer)| is_doubtful(peer));
+        let keys: Vec<Handle> = doubtful.map(|(&key, _)| key).collect();
+        keys.into_iter().for_each(|key| self.say(key, &open));
+    }
+
+    /// Tells all that is here to a peer that opens the file again with nothing new: it lacks something.
+    fn remind(&mut self, key: Handle) {
+        let Some(content) = self.content.as_ref().filter(|_| self.gives) else { return };
+        let lengths = content.manifest.lengths();
+        let have = self.download.as_ref().map(|download| download.blocks.have().clone());
+        let have = have.unwrap_or_else(|| Bitfield::full(&lengths));
+        if !have.is_empty() {
+            self.say(key, &Message::Bitfield { channel: self.number.into(), bytes: &have.to_bytes() });
+        }
     }
 
     /// Tells a newcomer what is here, if its open doesn't say it all.
