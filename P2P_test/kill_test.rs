@@ -15,9 +15,9 @@ use self::processes::{Ended, Running, Sandbox, Stream, names};
 
 mod processes;
 
-/// Long enough for several records, B; and at this rate, a second long.
+/// Long enough for several records, B; and at this rate, more than a second long: most kills come before the end.
 const SIZE: usize = 24_000_000;
-const RATE: &str = "24MB";
+const RATE: &str = "18MB";
 /// Processes are killed within so long after the receiver's start: some before it has asked anybody, some when it is done.
 const SPAN: Duration = Duration::from_millis(1_400);
 /// What a kill may cost, B, of what had been written.
