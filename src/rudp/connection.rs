@@ -46,6 +46,8 @@ use crate::time::{Duration, Instant};
 /// At most this much of a queue is put down to the receiver's downlink on its word, so that neither a lie nor two
 /// nodes that hear each other's uplinks can raise a queue without end.
 const MAX_EXCUSED: Duration = Duration::from_millis(150);
+/// Where the queue at the peer is longer, it is its downlink that is slow, and nobody's bulk leads.
+const MAX_QUEUE_TO_LEAD: Duration = Duration::from_millis(250);
 /// After this many probe time-outs in a row, what a peer doesn't ack no longer takes room from others.
 const DISCHARGE_PROBES: u32 = 2;
 /// A close whose number is this far from what is expected is forged.
@@ -96,6 +98,7 @@ pub struct Connection {
     last_eliciting: Instant,
     rides: Rides,
     liveness: Liveness,
+    is_leading: bool,
     /// Whether bulk was held back by the shared window when last asked.
     blocked_by_uplink: bool,
     stats: Stats,
@@ -171,6 +174,7 @@ impl Connection {
             last_eliciting: now,
             rides: Rides::default(),
             liveness: Liveness::new(now),
+            is_leading: false,
             blocked_by_uplink: false,
             stats: Stats::default(),
         }
@@ -233,7 +237,23 @@ impl Connection {
 
     /// Whether this connection's own window lets another datagram go.
     fn has_room(&self, links: &Links) -> bool {
-        self.path.window.has_room_at_first(self.sent.in_flight(), links.uplink.first_share())
+        self.path.window.has_room_within(self.sent.in_flight(), self.least_window(links))
+    }
+
+    /// What may be under way however narrow this connection's own window is, B.
+    fn least_window(&self, links: &Links) -> u64 {
+        if self.path.window.in_slow_start() {
+            links.uplink.first_share()
+        } else if self.is_leading && self.path.queue_at_peer <= MAX_QUEUE_TO_LEAD {
+            links.uplink.leading_share()
+        } else {
+            0
+        }
+    }
+
+    /// Whether its bulk goes before what others send to the peer.
+    pub fn set_leading(&mut self, on: bool) {
+        self.is_leading = on;
     }
 
     /// How what the peer sends arrives.

@@ -13,6 +13,8 @@ const LEAST_TOLD: Duration = Duration::from_millis(1);
 
 /// From here on a window is wide, B: eight datagrams of Ethernet.
 const WIDE: u64 = 12_000;
+/// No connection leads by more, B: twelve such datagrams.
+const MAX_LEAD: u64 = 18_000;
 
 /// Both links of an endpoint.
 #[derive(Debug)]
@@ -58,6 +60,11 @@ impl Uplink {
     /// little to a receiver, and a new flow needn't begin with two datagrams.
     pub fn first_share(&self) -> u64 {
         self.window.bytes() / 4
+    }
+
+    /// The same for one that [leads](crate::rudp::Endpoint::set_leading), at any time, B.
+    pub fn leading_share(&self) -> u64 {
+        self.first_share().min(MAX_LEAD)
     }
 
     /// Whether the window holds so many datagrams that each peer can be served by itself for a while.

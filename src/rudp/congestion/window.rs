@@ -63,9 +63,9 @@ impl DelayWindow {
         (in_flight + self.datagram / 2) as f64 <= self.window
     }
 
-    /// The same on the word of somebody else that `least` B are nothing to the path, which counts until a queue is seen.
-    pub fn has_room_at_first(&self, in_flight: u64, least: u64) -> bool {
-        self.has_room(in_flight) || (self.slow_start && in_flight + self.datagram / 2 <= least)
+    /// The same where `least` B may be under way however narrow the window is.
+    pub fn has_room_within(&self, in_flight: u64, least: u64) -> bool {
+        self.has_room(in_flight) || in_flight + self.datagram / 2 <= least
     }
 
     /// Datagrams are of up to `datagram` B from now on.

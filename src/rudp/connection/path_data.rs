@@ -29,6 +29,8 @@ pub(super) struct PathData {
     pub(super) delivery: DeliveryRate,
     /// The way out, measured by acks.
     pub(super) delay_out: DelayFilter,
+    /// What of the queue is not on this node's uplink, as of the last ack.
+    pub(super) queue_at_peer: Duration,
     /// Whether it was measured once while nothing else was under way from here, and the last packet that may show it.
     pub(super) is_certain: bool,
     pub(super) lone: Option<u64>,
@@ -55,6 +57,7 @@ impl PathData {
             mtu,
             delivery: DeliveryRate::new(now),
             delay_out: DelayFilter::default(),
+            queue_at_peer: Duration::ZERO,
             is_certain: false,
             lone: None,
             delay_in: DelayFilter::default(),

@@ -99,7 +99,8 @@ impl Connection {
             let on_uplink = links.uplink.observe(now, self.key, before_receiver, self.path.is_certain);
             let srtt = self.path.rtt.smoothed();
             links.uplink.on_acked(now, acked_bytes, on_uplink, uplink_in_flight, srtt);
-            self.path.window.on_ack(now, acked_bytes, queue.saturating_sub(on_uplink), in_flight, srtt);
+            self.path.queue_at_peer = queue.saturating_sub(on_uplink);
+            self.path.window.on_ack(now, acked_bytes, self.path.queue_at_peer, in_flight, srtt);
         }
         self.detect_losses(now, Some(largest), links);
         if !self.sent.any_in_flight() {

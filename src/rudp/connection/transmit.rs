@@ -142,8 +142,7 @@ impl Connection {
             return false;
         }
         let slow_start = self.path.window.in_slow_start();
-        let first_share = if slow_start { links.uplink.first_share() } else { 0 };
-        let window = self.path.window.bytes().max(first_share);
+        let window = self.path.window.bytes().max(self.least_window(links));
         let blocked = self.path.pacer.blocked_until(now, window, self.path.rtt.smoothed(), slow_start);
         self.timers.set(Timer::Pacing, blocked);
         blocked.is_none()
