@@ -74,6 +74,8 @@ pub struct Upload {
     turn: u64,
     /// Where somebody reads the content while it comes. What was never sent is all alike: what comes next there goes first.
     reader: Option<PieceIndex>,
+    /// While the first copy of the manifest is given out: how many pieces it has listed so far.
+    listed: Option<u32>,
     /// How many pieces in a row went to those who have a place.
     favours: u32,
     /// When somebody was last served who doesn't freeload, and how many pieces such have got since one who does.
@@ -96,6 +98,7 @@ impl Upload {
             hopeful: SmallSet::default(),
             turn: 0,
             reader: None,
+            listed: None,
             favours: 0,
             last_earned: Instant::ORIGIN,
             earned: 0,
@@ -121,6 +124,13 @@ impl Upload {
     pub fn on_loaded(&mut self, peers: &Peers, piece: PieceIndex) {
         self.loading.remove(&piece);
         peers.keys().for_each(|&key| self.hopeful.insert(key));
+    }
+
+    /// The first copy of the manifest that goes out from here has come to the piece `listed`. What is beyond can't be verified
+    /// by anybody yet, nor passed on.
+    pub fn on_listed(&mut self, listed: u32) {
+        let listed = listed.max(self.listed.unwrap_or_default());
+        self.listed = Some(listed);
     }
 
     /// When somebody may be served who waits for the uplink to idle.
@@ -358,6 +368,13 @@ impl Upload {
             let next = choice.iter().skip_while(|&piece| piece < reader).find(is_of_class);
             if next.is_some() {
                 return next;
+            }
+        }
+        if let Some(listed) = self.listed.filter(|&listed| listed < self.lengths.piece_count()) {
+            let is_listed = |piece: &PieceIndex| piece.get() < listed;
+            let near: Vec<PieceIndex> = choice.iter().take_while(is_listed).filter(is_of_class).collect();
+            if !near.is_empty() {
+                return Some(near[rng.index(near.len())]);
             }
         }
         (0..DRAWS).find_map(|_| choice.draw(rng).filter(is_of_class)).or_else(|| {

@@ -41,7 +41,8 @@ impl Swarm {
             return None;
         }
         self.may_want_manifest = self.peers.values().any(|peer| peer.wants_manifest.is_some());
-        let manifest = &self.content.as_ref()?.manifest;
+        let content = self.content.as_mut()?;
+        let manifest = &content.manifest;
         let (outline, hashes) = (manifest.outline(), manifest.hashes());
         let [here, all] = [manifest.known_parts(), outline.part_count()].map(|parts| 1 + u64::from(parts));
         let stock = Stock { here, all };
@@ -63,12 +64,13 @@ impl Swarm {
                 joints: outline.joints(),
             }
             .encode(),
-            Some(part) => Message::Hashes {
-                channel,
-                part: u64::from(part) + 1,
-                hashes: hashes.get(outline.range(part))?,
+            Some(part) => {
+                let listed = outline.range(part);
+                if is_source {
+                    content.upload.on_listed(listed.end as u32);
+                }
+                Message::Hashes { channel, part: u64::from(part) + 1, hashes: hashes.get(listed)? }.encode()
             }
-            .encode(),
         };
         Some((key, message))
     }

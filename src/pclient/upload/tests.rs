@@ -75,6 +75,24 @@ impl Table {
 }
 
 #[test]
+fn what_nobody_can_verify_yet_is_sent_last() {
+    let mut table = Table::new(9, 1);
+    table.wants_any(0, 0..9);
+    table.upload.on_listed(3);
+    let chosen: Vec<u32> = (0..6).map(|_| table.serves().1.get()).collect();
+    assert!(chosen[..3].iter().all(|&piece| piece < 3), "{chosen:?}");
+    assert!(chosen[3..].iter().all(|&piece| piece >= 3), "the uplink doesn't idle: {chosen:?}");
+    table.upload.on_listed(8);
+    table.upload.on_listed(1);
+    let chosen: Vec<u32> = (0..3).map(|_| table.serves().1.get()).collect();
+    assert_eq!(
+        chosen.iter().position(|&piece| piece == 8).unwrap_or(2),
+        2,
+        "a second copy of the list: {chosen:?}"
+    );
+}
+
+#[test]
 fn a_freeloader_gets_nothing_that_only_it_would_have() {
     let mut table = Table::new(40, 2);
     let rider = Handle::for_test(1);
