@@ -7,7 +7,7 @@ use std::ops::RangeInclusive;
 use crate::time::{Duration, Instant};
 
 /// Announcements are gathered for this long, or for less while the uplink has nothing else to do.
-const INTERVAL: Duration = Duration::from_millis(100);
+const INTERVAL: Duration = Duration::from_millis(200);
 const INTERVAL_IDLE: Duration = Duration::from_millis(20);
 /// And for longer where they would take more than their share of what this node sends.
 const INTERVAL_MAX: Duration = Duration::from_secs(1);
@@ -107,7 +107,7 @@ mod tests {
     #[test]
     fn announcements_wait_longer_the_more_they_cost() {
         for (peers, rate, is_busy, wait) in [
-            (4, 1e6, true, 100),
+            (4, 1e6, true, 200),
             (20, 100_000.0, true, 450),
             (50, 10_000.0, true, 1_000),
             (50, 0.0, false, 20),
@@ -149,16 +149,16 @@ mod tests {
     fn sources_are_told_less_often_but_all_in_the_end() {
         let mut schedule = HaveSchedule::new(at(0));
         schedule.schedule(4, 1e6, true);
-        assert_eq!(schedule.begin(at(99), false), None);
-        assert_eq!(schedule.begin(at(100), false), Some(Flush { to_sources: false }));
+        assert_eq!(schedule.begin(at(199), false), None);
+        assert_eq!(schedule.begin(at(200), false), Some(Flush { to_sources: false }));
         schedule.held_back();
         assert_eq!(schedule.due(), Some(at(500)));
         schedule.schedule(4, 1e6, true);
-        assert_eq!(schedule.due(), Some(at(200)), "nobody else waits for the sources' turn");
-        assert_eq!(schedule.begin(at(200), false), Some(Flush { to_sources: false }));
+        assert_eq!(schedule.due(), Some(at(400)), "nobody else waits for the sources' turn");
+        assert_eq!(schedule.begin(at(400), false), Some(Flush { to_sources: false }));
         schedule.held_back();
         assert_eq!(schedule.begin(at(500), false), Some(Flush { to_sources: true }));
         schedule.schedule(4, 1e6, true);
-        assert_eq!(schedule.begin(at(600), true), Some(Flush { to_sources: true }));
+        assert_eq!(schedule.begin(at(700), true), Some(Flush { to_sources: true }));
     }
 }

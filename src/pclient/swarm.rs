@@ -145,6 +145,7 @@ pub struct Swarm {
     gives: bool,
     /// Content that was given to others, B.
     served: u64,
+    last_served: Instant,
     tick: Option<Instant>,
     haves: HaveSchedule,
     last_progress: Instant,
@@ -213,6 +214,7 @@ impl Swarm {
             rounds: Rounds::new(now),
             gives: true,
             served: 0,
+            last_served: Instant::ORIGIN,
             tick: None,
             haves: HaveSchedule::new(now),
             last_progress: now,

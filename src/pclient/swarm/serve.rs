@@ -20,6 +20,8 @@ use crate::time::{Duration, Instant};
 const MAX_MANIFESTS: u64 = 5;
 /// A peer that has asked for nothing for this long may have to make room for another.
 const IDLE: Duration = Duration::from_secs(20);
+/// Who has served a block within this time has something to do.
+const BUSY: Duration = Duration::from_millis(50);
 
 impl Swarm {
     /// Notes what a peer asks for. It is written only when it can leave, so that questions don't pile up answers.
@@ -218,6 +220,7 @@ impl Swarm {
                     if let Some(peer) = self.peers.get_mut(&serve.to) {
                         peer.dealings.on_given(now, len as u64);
                     }
+                    self.last_served = now;
                     self.served += len as u64;
                     self.rounds.on_sent(now, len as u64);
                     return Some((serve.to, buf));
@@ -268,7 +271,9 @@ impl Swarm {
     }
 
     pub(super) fn schedule_haves(&mut self, now: Instant) {
-        let is_busy = self.peers.values().any(|peer| peer.queue.is_waiting());
+        // What was given to the transport just now is still on its way out.
+        let has_just_served = now.since(self.last_served) < BUSY;
+        let is_busy = has_just_served || self.peers.values().any(|peer| peer.queue.is_waiting());
         let mut sources = self.peers.values().filter(|peer| peer.began_complete);
         // A lone source needn't hurry to know what it has sent itself; of several, one must not send what another has.
         let lone = sources.next().filter(|_| sources.next().is_none());
