@@ -28,6 +28,10 @@ pub type Peers = SmallMap<Handle, Peer>;
 
 /// At least this many pieces are under way from each source: with one, it would idle between two.
 const MIN_PIECES: u64 = 2;
+/// But one is enough where so many sources give that more than this comes without it, and so many pieces. What is under way beyond
+/// that only waits in line, and holds up what it could be passed on for.
+const PLENTY: Duration = Duration::from_millis(500);
+const PLENTY_PIECES: u64 = 16;
 /// Or what it delivers in this time and in so many round trips: what it learns of is asked for a round trip later, and waits there
 /// for others.
 const DEPTH: Duration = Duration::from_millis(300);
@@ -161,21 +165,18 @@ impl Download {
         if self.blocks.has_nothing_to_ask() || !peers[&key].source.is_trusted(now) {
             return asks;
         }
-        let least = MIN_PIECES * u64::from(self.lengths.full_piece_len());
+        let piece_len = u64::from(self.lengths.full_piece_len());
         let source = &peers[&key].source;
         let ahead = DEPTH + source.min_rtt * DEPTH_ROUND_TRIPS;
         let depth = (source.meter.rate(now) * ahead.as_secs_f64()) as u64;
         // What others are asked for can only lessen it: nearly always there is no need to sum that up.
-        if peers[&key].source.outstanding() >= depth.max(least) {
+        if source.outstanding() >= depth.max(MIN_PIECES * piece_len) {
             return asks;
         }
-        let depth = if depth <= least {
-            least
-        } else {
-            let asked: u64 = peers.values().map(|peer| peer.source.outstanding()).sum();
-            let others = asked - peers[&key].source.outstanding() + self.blocks.storing_bytes();
-            depth.min(MAX_UNDER_WAY.saturating_sub(others)).max(least)
-        };
+        let asked: u64 = peers.values().map(|peer| peer.source.outstanding()).sum();
+        let others = asked - source.outstanding() + self.blocks.storing_bytes();
+        let least = if self.has_plenty(now, peers, asked) { piece_len } else { MIN_PIECES * piece_len };
+        let depth = depth.min(MAX_UNDER_WAY.saturating_sub(others)).max(least);
         loop {
             let source = &peers[&key].source;
             let room = depth.saturating_sub(source.outstanding());
@@ -194,6 +195,13 @@ impl Download {
             let id = self.request(now, peers, key, Some(target.clone()));
             asks.push(Ask::Blocks { id, target });
         }
+    }
+
+    /// Whether `asked` B under way are so many that a second piece of a slow source would only wait.
+    fn has_plenty(&self, now: Instant, peers: &Peers, asked: u64) -> bool {
+        let rate = || peers.values().map(|peer| peer.source.meter.rate(now)).sum::<f64>();
+        asked > PLENTY_PIECES * u64::from(self.lengths.full_piece_len())
+            && asked as f64 >= rate() * PLENTY.as_secs_f64()
     }
 
     /// Lets an origin choose, as long as there are pieces that only origins have: of its own class, and when that is
