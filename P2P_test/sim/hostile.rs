@@ -276,10 +276,10 @@ fn who_holds_a_place_and_wants_nothing_makes_room() {
     let honest = Court::new(SIZE, SOURCE, RECEIVER, 1).run().took;
     let mut court = Court::new(SIZE, SOURCE, RECEIVER, 1);
     let source = [court.source];
-    court.summon(Way::Idle, (60, 1), false, LIAR, &source);
+    court.summon(Way::Idle, (120, 1), false, LIAR, &source);
     court.lab.world.run_until(court.lab.world.now() + Duration::from_secs(15));
     let opened = court.liars.iter().filter(|tally| !tally.borrow().opened_by.is_empty()).count();
-    assert_eq!(opened, 50, "all places are taken");
+    assert_eq!(opened, 100, "all places are taken");
     court.lab.world.run_until(court.lab.world.now() + Duration::from_secs(6));
     let Verdict { took, .. } = court.run();
     println!("{took:.2} s, alone {honest:.2} s");

@@ -6,7 +6,7 @@ use crate::time::Duration;
 use crate::units::Rate;
 
 /// How many peers that miss something a source takes in.
-const SOURCE_NEIGHBOURS: usize = 50;
+const SOURCE_NEIGHBOURS: usize = 100;
 
 /// Everything about a node that a user may want otherwise.
 #[derive(Clone, Debug)]
