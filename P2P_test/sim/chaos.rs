@@ -21,7 +21,7 @@ use self::stage::{Outcome, Stage};
 const SEEDS: u64 = 1_000;
 
 /// Seeds that failed once, and what was seen then.
-const FOUND: [(u64, &str); 13] = [
+const FOUND: [(u64, &str); 16] = [
     (52, "a node that had left let in who dialled it, and left them alone with a connection"),
     (200, "a fast receiver waited for the last piece beside neighbours that had it"),
     (889, "a receiver at 5 kB/s got the content five times over, but for its last bytes"),
@@ -35,6 +35,9 @@ const FOUND: [(u64, &str); 13] = [
     (64148, "a path had become longer while it was used, and its window stayed at two datagrams"),
     (78811, "a path had become longer before anybody knew what it takes, and its window stayed narrow"),
     (85927, "whose word that it had the manifest was damaged was never asked for it"),
+    (56643, "an open was damaged, though its crc was right, and what the peer had was never known"),
+    (56680, "a source whose open was damaged passed for one that had nothing"),
+    (85612, "a source's channel was damaged in its open, and its blocks belonged to nobody"),
 ];
 
 fn play(seed: u64) -> Outcome {

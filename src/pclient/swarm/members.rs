@@ -67,8 +67,10 @@ impl Swarm {
         keys.into_iter().for_each(|key| self.say(key, &open));
     }
 
-    /// Tells all that is here to a peer that opens the file again with nothing new: it lacks something.
+    /// Tells all that is here to a peer that opens the file again with nothing new: it lacks something. It may be the channel, if
+    /// our open was damaged on the way to it: then it doesn't know what all that follows belongs to.
     fn remind(&mut self, key: Handle) {
+        self.say(key, &self.open_message());
         let Some(content) = self.content.as_ref().filter(|_| self.gives) else { return };
         let lengths = content.manifest.lengths();
         let have = self.download.as_ref().map(|download| download.blocks.have().clone());
