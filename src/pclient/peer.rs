@@ -55,6 +55,8 @@ pub struct Peer {
     pub manifest_parts: u64,
     /// When it took part, or was last told once more what is here.
     pub reminded: Instant,
+    /// Whether the file was opened to it anew: its next open is the answer.
+    pub is_reopened: bool,
 }
 
 impl Peer {
@@ -73,6 +75,7 @@ impl Peer {
             wants_manifest: None,
             manifest_parts: 0,
             reminded: now,
+            is_reopened: false,
         }
     }
 

@@ -31,6 +31,8 @@ impl Swarm {
             if has_manifest && !peer.has_manifest {
                 peer.has_manifest = true;
                 self.on_manifest_spread(now, key);
+            } else if std::mem::take(&mut peer.is_reopened) {
+                // That is the answer.
             } else if now.since(peer.reminded) >= REMIND {
                 peer.reminded = now;
                 self.remind(key);
@@ -64,11 +66,16 @@ impl Swarm {
         let is_doubtful = |peer: &Peer| peer.began_complete || peer.piece_count() == 0;
         let doubtful = self.peers.iter().filter(|(_, peer)| is_doubtful(peer));
         let keys: Vec<Handle> = doubtful.map(|(&key, _)| key).collect();
-        keys.into_iter().for_each(|key| self.say(key, &open));
+        for key in keys {
+            self.say(key, &open);
+            if let Some(peer) = self.peers.get_mut(&key) {
+                peer.is_reopened = true;
+            }
+        }
     }
 
     /// Tells all that is here to a peer that opens the file again with nothing new: it lacks something. It may be the channel, if
-    /// our open was damaged on the way to it: then it doesn't know what all that follows belongs to.
+    /// our open was damaged on the way to it: then it finds that out, closes the connection, and one of us dials anew.
     fn remind(&mut self, key: Handle) {
         self.say(key, &self.open_message());
         let Some(content) = self.content.as_ref().filter(|_| self.gives) else { return };
