@@ -26,12 +26,12 @@ use crate::time::{Duration, Instant};
 /// The peers of a swarm, by connection.
 pub type Peers = SmallMap<Handle, Peer>;
 
-/// At least this many pieces are under way from each source: with one, it would idle between two.
+/// So many pieces are under way from each source at least: with one, it would idle between two.
 const MIN_PIECES: u64 = 2;
-/// But one is enough where so many sources give that more than this comes without it, and so many pieces. What is under way beyond
-/// that only waits in line, and holds up what it could be passed on for.
-const PLENTY: Duration = Duration::from_millis(500);
+/// But one, where so many sources are asked that more than so many pieces are under way, and more than arrives in this time. What is
+/// asked for beyond that waits in line, and can be passed on the later.
 const PLENTY_PIECES: u64 = 16;
+const PLENTY: Duration = Duration::from_millis(500);
 /// Or what it delivers in this time and in so many round trips: what it learns of is asked for a round trip later, and waits there
 /// for others.
 const DEPTH: Duration = Duration::from_millis(300);
@@ -197,7 +197,8 @@ impl Download {
         }
     }
 
-    /// Whether `asked` B under way are so many that a second piece of a slow source would only wait.
+    /// Whether with `asked` B under way in all a second piece of a source would only wait. Before anything has come, the number of
+    /// pieces decides alone.
     fn has_plenty(&self, now: Instant, peers: &Peers, asked: u64) -> bool {
         let rate = || peers.values().map(|peer| peer.source.meter.rate(now)).sum::<f64>();
         asked > PLENTY_PIECES * u64::from(self.lengths.full_piece_len())

@@ -376,6 +376,8 @@ impl Upload {
             if !near.is_empty() {
                 return Some(near[rng.index(near.len())]);
             }
+            // The rest may have come to others from elsewhere, and not be listed here any more.
+            self.listed = None;
         }
         (0..DRAWS).find_map(|_| choice.draw(rng).filter(is_of_class)).or_else(|| {
             let class: Vec<PieceIndex> = choice.iter().filter(is_of_class).collect();
