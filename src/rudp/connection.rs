@@ -237,18 +237,19 @@ impl Connection {
 
     /// Whether this connection's own window lets another datagram go.
     fn has_room(&self, links: &Links) -> bool {
-        self.path.window.has_room_within(self.sent.in_flight(), self.least_window(links))
+        self.path.window.has_room_within(self.sent.in_flight(), self.window(links))
     }
 
-    /// What may be under way however narrow this connection's own window is, B.
-    fn least_window(&self, links: &Links) -> u64 {
-        if self.path.window.in_slow_start() {
+    /// What may be under way, B: this connection's own window, or what it may have however narrow that is.
+    fn window(&self, links: &Links) -> u64 {
+        let least = if self.path.window.in_slow_start() {
             links.uplink.first_share()
         } else if self.is_leading && self.path.queue_at_peer <= MAX_QUEUE_TO_LEAD {
             links.uplink.leading_share()
         } else {
             0
-        }
+        };
+        self.path.window.bytes().max(least)
     }
 
     /// Whether its bulk goes before what others send to the peer.

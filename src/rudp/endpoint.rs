@@ -223,8 +223,8 @@ impl Endpoint {
         self.connections.values().map(|connection| connection.unsettled(tag)).sum()
     }
 
-    /// Whether the bulk for this peer is what nobody else can give it. Then a part of the uplink's window may be under way to it,
-    /// however narrow a share of its downlink it gets beside others, as long as the queue there is short.
+    /// Whether the bulk for this peer is to come before what others send to it. Then a part of the uplink's window may be under way
+    /// to it, however narrow a share of its downlink it gets beside others, as long as the queue there is short.
     pub fn set_leading(&mut self, handle: Handle, on: bool) {
         if let Some(connection) = self.connections.get_mut(&handle.0) {
             connection.set_leading(on);

@@ -25,7 +25,7 @@ impl Node {
             match member.swarm.next_block(now, endpoint.has_bulk_room(), may_go) {
                 Some((to, block)) => {
                     self.turns.charge(fid, block.len());
-                    self.endpoint.set_leading(to, member.swarm.is_source());
+                    self.endpoint.set_leading(to, member.swarm.leads(to));
                     self.endpoint.send(to, Class::Bulk, member.swarm.number(), block);
                     any = true;
                     // Only when it has left is it known whose turn it is, and whether there is room at all.

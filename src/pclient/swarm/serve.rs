@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use super::{Content, Notice, Swarm};
 use crate::Error;
+use crate::pclient::choker::Standing;
 use crate::pclient::download::{Peers, block_count, block_len};
 use crate::pclient::manifest::PieceCheck;
 use crate::pclient::manifest_desk::Stock;
@@ -20,7 +21,7 @@ use crate::time::{Duration, Instant};
 const MAX_MANIFESTS: u64 = 5;
 /// A peer that has asked for nothing for this long may have to make room for another.
 const IDLE: Duration = Duration::from_secs(20);
-/// Who has served a block within this time has something to do.
+/// Who has served a block within this time counts as busy: the block is on its way out.
 const BUSY: Duration = Duration::from_millis(50);
 
 impl Swarm {
@@ -170,6 +171,12 @@ impl Swarm {
         self.peers.values().any(|peer| peer.queue.is_waiting() || peer.wants_manifest.is_some())
     }
 
+    /// Whether what goes to a peer goes before what others send to it: a source's content, but not to who passes nothing on.
+    pub fn leads(&self, key: Handle) -> bool {
+        let freeloads = |peer: &Peer| peer.dealings.standing == Standing::Freeloads;
+        self.is_source() && self.peers.get(&key).is_some_and(|peer| !freeloads(peer))
+    }
+
     /// The next block, or part of the manifest, to send, with its receiver, given to whom one `may_go` at once.
     /// `has_room` says whether one may go to anybody at all; of a peer to whom one may not go otherwise, nothing is asked
     /// again before it is [stirred](Swarm::stir).
@@ -271,7 +278,6 @@ impl Swarm {
     }
 
     pub(super) fn schedule_haves(&mut self, now: Instant) {
-        // What was given to the transport just now is still on its way out.
         let has_just_served = now.since(self.last_served) < BUSY;
         let is_busy = has_just_served || self.peers.values().any(|peer| peer.queue.is_waiting());
         let mut sources = self.peers.values().filter(|peer| peer.began_complete);

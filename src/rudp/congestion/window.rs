@@ -63,9 +63,9 @@ impl DelayWindow {
         (in_flight + self.datagram / 2) as f64 <= self.window
     }
 
-    /// The same where `least` B may be under way however narrow the window is.
-    pub fn has_room_within(&self, in_flight: u64, least: u64) -> bool {
-        self.has_room(in_flight) || in_flight + self.datagram / 2 <= least
+    /// The same where `window` B may be under way in its place, if that is more.
+    pub fn has_room_within(&self, in_flight: u64, window: u64) -> bool {
+        self.has_room(in_flight) || in_flight + self.datagram / 2 <= window
     }
 
     /// Datagrams are of up to `datagram` B from now on.
@@ -111,7 +111,9 @@ impl DelayWindow {
             }
             self.slow_start = false;
         }
-        let acked = acked as f64;
+        // Where more is under way than the window and what overshoots it, still no more than that counts for a round trip.
+        let most = self.window + self.datagram as f64;
+        let acked = acked as f64 * (most / in_flight.max(1) as f64).min(1.0);
         let growth = match limited {
             true if queue < NEARLY_EMPTY => GROWTH * acked,
             true => STEP * acked / self.window,

@@ -105,7 +105,7 @@ impl Connection {
             Frame::Timestamp { sent: clock::at(now), unsettled }.encode(buf);
         }
         let narrow = NARROW_DATAGRAMS * limit as u64;
-        if bulk && self.path.window.bytes().min(links.uplink.window().bytes()) < narrow {
+        if bulk && self.window(links).min(links.uplink.window().bytes()) < narrow {
             Frame::ImmediateAck.encode(buf);
         }
         let response = self.validation.take_response();
@@ -142,7 +142,7 @@ impl Connection {
             return false;
         }
         let slow_start = self.path.window.in_slow_start();
-        let window = self.path.window.bytes().max(self.least_window(links));
+        let window = self.window(links);
         let blocked = self.path.pacer.blocked_until(now, window, self.path.rtt.smoothed(), slow_start);
         self.timers.set(Timer::Pacing, blocked);
         blocked.is_none()
