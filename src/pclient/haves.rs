@@ -7,8 +7,11 @@ use std::ops::RangeInclusive;
 use crate::time::{Duration, Instant};
 
 /// Announcements are gathered for this long, or for less while the uplink has nothing else to do.
-const INTERVAL: Duration = Duration::from_millis(200);
+const INTERVAL: Duration = Duration::from_millis(100);
 const INTERVAL_IDLE: Duration = Duration::from_millis(20);
+/// With more peers than this, each of whom costs a datagram and its ack, for twice as long.
+pub(super) const FEW: usize = 12;
+const INTERVAL_MANY: Duration = Duration::from_millis(200);
 /// And for longer where they would take more than their share of what this node sends.
 const INTERVAL_MAX: Duration = Duration::from_secs(1);
 const SHARE: f64 = 0.02;
@@ -48,7 +51,7 @@ impl HaveSchedule {
         let wait = if is_busy {
             let affordable =
                 Duration::from_secs_f64((COST * peers as f64 / (SHARE * rate.max(1.0))).min(1e3));
-            affordable.clamp(INTERVAL, INTERVAL_MAX)
+            affordable.clamp(if peers > FEW { INTERVAL_MANY } else { INTERVAL }, INTERVAL_MAX)
         } else {
             INTERVAL_IDLE
         };
@@ -107,7 +110,8 @@ mod tests {
     #[test]
     fn announcements_wait_longer_the_more_they_cost() {
         for (peers, rate, is_busy, wait) in [
-            (4, 1e6, true, 200),
+            (4, 1e6, true, 100),
+            (13, 1e6, true, 200),
             (20, 100_000.0, true, 450),
             (50, 10_000.0, true, 1_000),
             (50, 0.0, false, 20),
@@ -149,16 +153,16 @@ mod tests {
     fn sources_are_told_less_often_but_all_in_the_end() {
         let mut schedule = HaveSchedule::new(at(0));
         schedule.schedule(4, 1e6, true);
-        assert_eq!(schedule.begin(at(199), false), None);
-        assert_eq!(schedule.begin(at(200), false), Some(Flush { to_sources: false }));
+        assert_eq!(schedule.begin(at(99), false), None);
+        assert_eq!(schedule.begin(at(100), false), Some(Flush { to_sources: false }));
         schedule.held_back();
         assert_eq!(schedule.due(), Some(at(500)));
         schedule.schedule(4, 1e6, true);
-        assert_eq!(schedule.due(), Some(at(400)), "nobody else waits for the sources' turn");
-        assert_eq!(schedule.begin(at(400), false), Some(Flush { to_sources: false }));
+        assert_eq!(schedule.due(), Some(at(200)), "nobody else waits for the sources' turn");
+        assert_eq!(schedule.begin(at(200), false), Some(Flush { to_sources: false }));
         schedule.held_back();
         assert_eq!(schedule.begin(at(500), false), Some(Flush { to_sources: true }));
         schedule.schedule(4, 1e6, true);
-        assert_eq!(schedule.begin(at(700), true), Some(Flush { to_sources: true }));
+        assert_eq!(schedule.begin(at(600), true), Some(Flush { to_sources: true }));
     }
 }

@@ -7,6 +7,7 @@ use super::{Content, Notice, Swarm};
 use crate::Error;
 use crate::pclient::choker::Standing;
 use crate::pclient::download::{Peers, block_count, block_len};
+use crate::pclient::haves::FEW;
 use crate::pclient::manifest::PieceCheck;
 use crate::pclient::manifest_desk::Stock;
 use crate::pclient::message::{self, BLOCK_LEN, MAX_HAVES, Message};
@@ -21,7 +22,7 @@ use crate::time::{Duration, Instant};
 const MAX_MANIFESTS: u64 = 5;
 /// A peer that has asked for nothing for this long may have to make room for another.
 const IDLE: Duration = Duration::from_secs(20);
-/// Who has served a block within this time counts as busy: the block is on its way out.
+/// Who has served a block within this time counts as busy, where many are to be told: the block is on its way out.
 const BUSY: Duration = Duration::from_millis(50);
 
 impl Swarm {
@@ -278,7 +279,7 @@ impl Swarm {
     }
 
     pub(super) fn schedule_haves(&mut self, now: Instant) {
-        let has_just_served = now.since(self.last_served) < BUSY;
+        let has_just_served = self.peers.len() > FEW && now.since(self.last_served) < BUSY;
         let is_busy = has_just_served || self.peers.values().any(|peer| peer.queue.is_waiting());
         let mut sources = self.peers.values().filter(|peer| peer.began_complete);
         // A lone source needn't hurry to know what it has sent itself; of several, one must not send what another has.
