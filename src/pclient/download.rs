@@ -28,14 +28,14 @@ pub type Peers = SmallMap<Handle, Peer>;
 
 /// So many pieces are under way from each source at least: with one, it would idle between two.
 const MIN_PIECES: u64 = 2;
-/// But one, where so many sources are asked that more than so many pieces are under way, and more than arrives in this time. What is
-/// asked for beyond that waits in line, and can be passed on the later.
-const PLENTY_PIECES: u64 = 16;
-const PLENTY: Duration = Duration::from_millis(500);
 /// Or what it delivers in this time and in so many round trips: what it learns of is asked for a round trip later, and waits there
 /// for others.
 const DEPTH: Duration = Duration::from_millis(300);
 const DEPTH_ROUND_TRIPS: u32 = 4;
+/// Instead of the least number, one piece is enough where so many sources are asked that more than so many pieces are under way, and more than arrives in this time. What is
+/// asked for beyond that waits in line, and can be passed on the later.
+const PLENTY_PIECES: u64 = 16;
+const PLENTY: Duration = Duration::from_millis(500);
 /// A lone origin gets so many more credits for short pieces each time: every time costs it an acknowledgement of its own.
 const CREDITS_TOGETHER: u64 = 3;
 /// Most requests under way from one source.
@@ -169,7 +169,7 @@ impl Download {
         let source = &peers[&key].source;
         let ahead = DEPTH + source.min_rtt * DEPTH_ROUND_TRIPS;
         let depth = (source.meter.rate(now) * ahead.as_secs_f64()) as u64;
-        // What others are asked for can only lessen it: nearly always there is no need to sum that up.
+        // What others are asked for can only lessen it: where there are few there is no need to sum that up.
         if source.outstanding() >= depth.max(MIN_PIECES * piece_len) {
             return asks;
         }
