@@ -13,6 +13,7 @@ mod held_back;
 mod hostile;
 mod in_order;
 mod lab;
+mod mesh;
 mod movers;
 mod noisy;
 mod outage;

@@ -2,6 +2,7 @@
 //!
 //! Remembers failures; opens nothing itself.
 
+use std::cmp::Reverse;
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 
@@ -19,8 +20,8 @@ const MAX_ADDRESSES: usize = 500;
 
 #[derive(Clone, Copy, Debug)]
 struct Candidate {
-    /// In the order in which they were named.
-    turn: u64,
+    /// Those that were named last go first, and of one answer in the order in which it names them.
+    turn: (Reverse<u64>, usize),
     failures: u32,
     not_before: Instant,
     /// The peer that named it, until somebody who takes part has been found there.
@@ -33,20 +34,23 @@ pub struct AddressBook {
     candidates: BTreeMap<SocketAddr, Candidate>,
     /// How many of the addresses that a peer named led nowhere.
     vain: BTreeMap<SocketAddr, usize>,
-    named: u64,
+    answers: u64,
 }
 
 impl AddressBook {
-    /// The tracker says that `addr` holds the file.
-    pub fn add(&mut self, addr: SocketAddr, now: Instant) {
-        self.enter(addr, None, now);
-        self.proved(addr);
+    /// The tracker says that these hold the file.
+    pub fn add(&mut self, addrs: impl IntoIterator<Item = SocketAddr>, now: Instant) {
+        self.answers += 1;
+        for (place, addr) in addrs.into_iter().enumerate() {
+            self.enter(addr, None, place, now);
+            self.proved(addr);
+        }
     }
 
     /// The peer `teller` says so: that counts for less.
     pub fn add_told(&mut self, addr: SocketAddr, teller: SocketAddr, now: Instant) {
         if self.trusts(teller) {
-            self.enter(addr, Some(teller), now);
+            self.enter(addr, Some(teller), usize::MAX, now);
         }
     }
 
@@ -56,11 +60,12 @@ impl AddressBook {
         open + self.vain.get(&teller).copied().unwrap_or(0) < MAX_TOLD
     }
 
-    fn enter(&mut self, addr: SocketAddr, told_by: Option<SocketAddr>, now: Instant) {
-        if self.candidates.len() < MAX_ADDRESSES {
-            let candidate = Candidate { turn: self.named, failures: 0, not_before: now, told_by };
-            self.named += 1;
-            self.candidates.entry(addr).or_insert(candidate);
+    fn enter(&mut self, addr: SocketAddr, told_by: Option<SocketAddr>, place: usize, now: Instant) {
+        let turn = (Reverse(self.answers), place);
+        if let Some(known) = self.candidates.get_mut(&addr) {
+            known.turn = turn;
+        } else if self.candidates.len() < MAX_ADDRESSES {
+            self.candidates.insert(addr, Candidate { turn, failures: 0, not_before: now, told_by });
         }
     }
 
@@ -111,8 +116,8 @@ impl AddressBook {
         }
     }
 
-    /// The addresses that may be tried now, in the order in which they were named: the tracker puts a complete holder first
-    /// and the others as chance has it, so that no address is crowded.
+    /// The addresses that may be tried now, those of the tracker's last answer first, as it has put them: a complete holder
+    /// leads, and the others stand as chance has it, so that no address is crowded.
     pub fn due(&self, now: Instant) -> Vec<SocketAddr> {
         let due = self.candidates.iter().filter(|(_, candidate)| candidate.not_before <= now);
         let mut due: Vec<_> = due.map(|(&addr, candidate)| (candidate.turn, addr)).collect();
@@ -171,7 +176,7 @@ mod tests {
         let addr: SocketAddr = "10.0.0.1:1".parse().unwrap();
         let mut now = Instant::ORIGIN;
         let mut book = AddressBook::default();
-        book.add(addr, now);
+        book.add([addr], now);
         let mut waits = Vec::new();
         while !book.due(now).is_empty() {
             book.failed(addr, now);
@@ -188,7 +193,7 @@ mod tests {
     fn who_was_reached_begins_with_the_first_pause_again() {
         let (addr, mut now): (SocketAddr, _) = ("10.0.0.1:1".parse().unwrap(), Instant::ORIGIN);
         let mut book = AddressBook::default();
-        book.add(addr, now);
+        book.add([addr], now);
         for _ in 0..2 * MAX_FAILURES {
             book.failed(addr, now);
             now += FIRST_RETRY;
@@ -200,7 +205,7 @@ mod tests {
     #[test]
     fn only_so_many_addresses_are_kept() {
         let mut book = AddressBook::default();
-        (1..=u16::MAX).for_each(|port| book.add(([10, 0, 0, 1], port).into(), Instant::ORIGIN));
+        book.add((1..=u16::MAX).map(|port| ([10, 0, 0, 1], port).into()), Instant::ORIGIN);
         assert_eq!(book.len(), MAX_ADDRESSES);
     }
 }

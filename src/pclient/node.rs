@@ -19,7 +19,7 @@ use std::net::SocketAddr;
 use self::admission::Newcomers;
 pub use self::config::Config;
 use self::connection::Connection;
-use self::dial::Dials;
+use self::dial::{Dials, Mixing};
 use self::exchange::Exchange;
 use self::turns::Turns;
 use super::account::Account;
@@ -64,6 +64,7 @@ pub enum Event {
 struct Membership {
     swarm: Swarm,
     book: AddressBook,
+    mixing: Mixing,
     role: Role,
     /// Whether the tracker has ever confirmed that we hold the file.
     is_listed: bool,
@@ -228,6 +229,7 @@ impl Node {
         let member = Membership {
             swarm,
             book: AddressBook::default(),
+            mixing: Mixing::default(),
             role,
             is_listed: false,
             asked_around: now,

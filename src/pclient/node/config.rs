@@ -7,6 +7,9 @@ use crate::units::Rate;
 
 /// How many peers that miss something a source takes in.
 const SOURCE_NEIGHBOURS: usize = 100;
+/// So many more than the average a receiver takes in. Whoever has more neighbours than others hears and says more, and has the less left
+/// for content; but the last who dials needs to find a place.
+const SPARE_PLACES: usize = 2;
 
 /// Everything about a node that a user may want otherwise.
 #[derive(Clone, Debug)]
@@ -37,9 +40,14 @@ impl Config {
         self.neighbours.div_ceil(2)
     }
 
+    /// So many others that begin together are a crowd: not all can be connected to all.
+    pub(super) fn crowd(&self) -> usize {
+        self.neighbours * 3 / 4
+    }
+
     /// How many peers that miss something a node takes in of a file. A source has more, as what it gives is new to all.
     pub(super) fn most_peers(&self, swarm: &Swarm) -> usize {
-        if swarm.is_source() { SOURCE_NEIGHBOURS } else { self.neighbours * 3 / 2 }
+        if swarm.is_source() { SOURCE_NEIGHBOURS } else { self.neighbours + SPARE_PLACES }
     }
 }
 

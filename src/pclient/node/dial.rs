@@ -2,7 +2,7 @@
 //!
 //! Which addresses there are and when each may be tried again is [`book`](crate::pclient::book)'s affair.
 
-use super::{Connection, Node, Role, say};
+use super::{Connection, Membership, Node, Role, say};
 use crate::time::{Duration, Instant};
 
 /// Who was told that a file is open, and has said nothing since, has not understood it.
@@ -10,6 +10,46 @@ const ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
 /// An address that hasn't answered for this long keeps no other from being tried; but so many dials may be under way at most.
 const DIAL_WAIT: Duration = Duration::from_secs(1);
 const MAX_HALF_OPEN: usize = 50;
+
+/// So many are dialled at once where many begin together, and the others after this long: a second after its announcement a node may
+/// ask the tracker again, and by then the answer is here.
+const FEW_DIALS: usize = 4;
+const MIX: Duration = Duration::from_millis(1_250);
+
+/// Whom many that begin together dial: few at once, and the others when all are known.
+///
+/// The tracker tells each of those that came before it. If all dialled as many of them as they want, the first would soon be
+/// full, the next would find none but those just before them, and the swarm would be a chain, along which content spreads
+/// slowly, instead of a random graph.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) enum Mixing {
+    /// The tracker has not answered yet.
+    #[default]
+    Before,
+    /// Few are dialled until then.
+    Until(Instant),
+    /// There is no crowd.
+    Spared,
+}
+
+impl Mixing {
+    /// The tracker names others for the first time, a crowd of them or not. Whether to ask it again.
+    pub(super) fn begin(&mut self, now: Instant, is_crowd: bool) -> bool {
+        let is_first = matches!(self, Mixing::Before);
+        if is_first {
+            *self = if is_crowd { Mixing::Until(now + MIX) } else { Mixing::Spared };
+        }
+        is_first && is_crowd
+    }
+
+    /// Until when few are dialled, if that is still so.
+    fn end(&self, now: Instant) -> Option<Instant> {
+        match self {
+            Mixing::Until(end) if now < *end => Some(*end),
+            _ => None,
+        }
+    }
+}
 
 /// When to look for addresses to dial.
 #[derive(Debug, Default)]
@@ -48,7 +88,8 @@ impl Node {
             let under_way = self.connections.values().filter(is_young).count();
             let is_dialled = |key| self.connections.get(key).is_some_and(|connection| !connection.inbound);
             let dialled = member.swarm.peers().keys().filter(|key| is_dialled(key)).count();
-            let mut room = self.config.dials().saturating_sub(dialled + under_way);
+            let most = if member.mixing.end(now).is_some() { FEW_DIALS } else { usize::MAX };
+            let mut room = self.config.dials().min(most).saturating_sub(dialled + under_way);
             if room == 0 {
                 continue;
             }
@@ -76,7 +117,9 @@ impl Node {
             }
         }
         let fetching = self.members.values().filter(|member| member.role == Role::Downloading);
-        let retry = fetching.filter_map(|member| member.book.next_due(now)).min();
+        let next =
+            |member: &Membership| member.book.next_due(now).into_iter().chain(member.mixing.end(now)).min();
+        let retry = fetching.filter_map(next).min();
         let dialled = self.connections.values().filter(|c| !c.established).map(|c| c.heard + DIAL_WAIT);
         self.dials.next = retry.into_iter().chain(dialled.filter(|&due| due > now)).min();
     }

@@ -227,12 +227,13 @@ impl Node {
                     return;
                 }
                 member.exchange.on_total(total);
-                for holder in holders {
-                    member.book.add(holder.addr, now);
-                }
+                let others = holders.iter().filter(|holder| holder.progress != COMPLETE).count();
+                member.book.add(holders.into_iter().map(|holder| holder.addr), now);
                 if member.role == Role::LookingUp {
                     member.role = Role::Downloading;
                     self.trackers.announce(now, fid, None, 0, 0, WANT);
+                } else if member.mixing.begin(now, others >= self.config.crowd()) {
+                    self.trackers.request_holders(now, fid);
                 }
             }
             tracker::Event::Unknown { fid } => {
