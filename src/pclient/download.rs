@@ -36,6 +36,8 @@ const DEPTH_ROUND_TRIPS: u32 = 4;
 /// asked for beyond that waits in line, and can be passed on the later.
 const PLENTY_PIECES: u64 = 16;
 const PLENTY: Duration = Duration::from_millis(500);
+/// With one piece, the next is asked for when so many percent of it are still to come: that takes about as long as a question.
+const TAIL_PERCENT: u64 = 30;
 /// A lone origin gets so many more credits for short pieces each time: every time costs it an acknowledgement of its own.
 const CREDITS_TOGETHER: u64 = 3;
 /// Most requests under way from one source.
@@ -175,11 +177,14 @@ impl Download {
         }
         let asked: u64 = peers.values().map(|peer| peer.source.outstanding()).sum();
         let others = asked - source.outstanding() + self.blocks.storing_bytes();
-        let least = if self.has_plenty(now, peers, asked) { piece_len } else { MIN_PIECES * piece_len };
+        let has_plenty = self.has_plenty(now, peers, asked);
+        let least = if has_plenty { piece_len } else { MIN_PIECES * piece_len };
+        let mut is_ending = has_plenty && self.is_ending(peers, key);
         let depth = depth.min(MAX_UNDER_WAY.saturating_sub(others)).max(least);
         loop {
             let source = &peers[&key].source;
-            let room = depth.saturating_sub(source.outstanding());
+            let (left, owed) = (source.left_to_come(), source.outstanding());
+            let room = depth.saturating_sub(if std::mem::take(&mut is_ending) { left } else { owed });
             if room == 0 || source.requests().len() >= MAX_REQUESTS || self.blocks.has_nothing_to_ask() {
                 return asks;
             }
@@ -195,6 +200,16 @@ impl Download {
             let id = self.request(now, peers, key, Some(target.clone()));
             asks.push(Ask::Blocks { id, target });
         }
+    }
+
+    /// Whether the last piece under way from a source has come but for its end, and there are so many sources that each is asked for
+    /// one piece: then it may be time to [`fill`](Download::fill).
+    pub fn is_ending(&self, peers: &Peers, key: Handle) -> bool {
+        let is_last = |source: &Source| {
+            let tail = TAIL_PERCENT * u64::from(self.lengths.full_piece_len()) / 100;
+            source.requests().len() == 1 && source.left_to_come() <= tail
+        };
+        peers.len() as u64 > PLENTY_PIECES && peers.get(&key).is_some_and(|peer| is_last(&peer.source))
     }
 
     /// Whether with `asked` B under way in all a second piece of a source would only wait. Before anything has come, the number of

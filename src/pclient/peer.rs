@@ -246,9 +246,14 @@ impl Source {
     /// How long it takes for all that it was asked for to come, at its rate of late, s. Of one that has fallen silent, what has
     /// come in part may be of anything.
     pub fn time_to_deliver(&self, now: Instant) -> f64 {
+        let left = if self.is_silent(now) { self.outstanding } else { self.left_to_come() };
+        left as f64 / self.meter.rate(now).max(1.0)
+    }
+
+    /// Bytes under way, without what has come of the block that comes now.
+    pub fn left_to_come(&self) -> u64 {
         let first = self.requests.front().map_or(0, |request| request.bytes);
-        let has_come = if self.is_silent(now) { 0 } else { self.partial.min(first) };
-        (self.outstanding - has_come) as f64 / self.meter.rate(now).max(1.0)
+        self.outstanding - self.partial.min(first)
     }
 
     /// Whether it has delivered nothing for twice as long as usual.

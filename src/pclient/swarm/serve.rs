@@ -247,6 +247,9 @@ impl Swarm {
             peer.source.min_rtt = arrivals.min_rtt;
             content.upload.stir(key);
         }
+        if self.download.as_ref().is_some_and(|download| download.is_ending(&self.peers, key)) {
+            self.refill(now, key);
+        }
     }
 
     /// Has a piece read and verified by another thread, as its disk is slow.
