@@ -27,8 +27,10 @@ const STAY: f64 = 2.0;
 /// Who gives this part of what the last of the best gives has a place, too.
 const NEARLY: f64 = 0.5;
 /// Who has lost its place for giving too little gets none for that long, but on trial: else who gives about as much as the last of
-/// the best would win and lose it all the time.
+/// the best would win and lose it all the time. Four times as long each time that it hasn't kept it for a minute.
 const PROBATION: Duration = Duration::from_secs(15);
+const MAX_PROBATION: Duration = Duration::from_secs(120);
+const LASTING: Duration = Duration::from_secs(60);
 /// An uplink of so many B/s has the fewest places; one that is n times as fast, √n times as many.
 const SLOW_UPLINK: f64 = 200_000.0;
 const LEAST_PLACES: usize = 4;
@@ -71,6 +73,26 @@ impl fmt::Display for Standing {
     }
 }
 
+/// The time in which somebody gets no place by what it gives, because it has lost one.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Probation {
+    until: Option<Instant>,
+    length: Duration,
+}
+
+impl Probation {
+    /// It has lost a place that it had for `had`.
+    pub(super) fn begin(&mut self, now: Instant, had: Duration) {
+        let again = (self.length * 4).clamp(PROBATION, MAX_PROBATION);
+        self.length = if had >= LASTING { PROBATION } else { again };
+        self.until = Some(now + self.length);
+    }
+
+    fn is_on(&self, now: Instant) -> bool {
+        self.until.is_some_and(|until| now < until)
+    }
+}
+
 /// Who wants a place.
 #[derive(Clone, Debug)]
 pub(super) struct Contender {
@@ -80,8 +102,7 @@ pub(super) struct Contender {
     pub(super) since: Instant,
     /// When it was last tried.
     pub(super) tried: Option<Instant>,
-    /// When it last lost a place that it had by what it gave.
-    pub(super) fell: Option<Instant>,
+    pub(super) probation: Probation,
     /// What it gives, B/s.
     pub(super) merit: f64,
     pub(super) freeloads: bool,
@@ -90,9 +111,8 @@ pub(super) struct Contender {
 impl Contender {
     /// What it gives, as far as it counts when places are given.
     fn claim(&self, now: Instant) -> f64 {
-        let is_on_probation = self.fell.is_some_and(|fell| now.since(fell) < PROBATION);
         match self.standing {
-            _ if self.freeloads || self.merit < NOTHING || is_on_probation => 0.0,
+            _ if self.freeloads || self.merit < NOTHING || self.probation.is_on(now) => 0.0,
             Standing::Merit => self.merit * STAY,
             _ => self.merit,
         }
@@ -154,7 +174,7 @@ mod tests {
                 standing: Standing::Room,
                 since: now,
                 tried: None,
-                fell: None,
+                probation: Probation::default(),
                 merit,
                 freeloads: false,
             };
@@ -178,7 +198,7 @@ mod tests {
                 if contender.standing != old.standing {
                     contender.since = now;
                     if old.standing == Standing::Merit {
-                        contender.fell = Some(now);
+                        contender.probation.begin(now, now.since(old.since));
                     }
                 }
                 if contender.standing == Standing::Trial {
@@ -246,6 +266,25 @@ mod tests {
             table.round();
         }
         assert_eq!(table.who(Standing::Merit), [0, 1, 2, 3]);
+    }
+
+    #[test]
+    fn who_keeps_losing_its_place_waits_longer_each_time_until_it_has_kept_it_for_a_minute() {
+        let mut table = Table::new(&[1e4, 1e4, 1e4, 5e3, 0.0]);
+        table.round();
+        let mut waits = Vec::new();
+        for keeps in [1, 1, 1, 1, 1, 70, 1] {
+            (0..keeps).for_each(|_| table.round());
+            table.of(0).merit = 1e3;
+            table.round();
+            table.of(0).merit = 1e4;
+            let lost = table.now;
+            while !table.who(Standing::Merit).contains(&0) {
+                table.round();
+            }
+            waits.push(table.now.since(lost).as_secs());
+        }
+        assert_eq!(waits, [15, 60, 120, 120, 120, 15, 60]);
     }
 
     #[test]

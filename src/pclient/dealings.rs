@@ -2,7 +2,7 @@
 //!
 //! Books only: [`super::choker`] judges by them.
 
-use super::choker::Standing;
+use super::choker::{Probation, Standing};
 use super::rate::RateMeter;
 use crate::time::{Duration, Instant};
 
@@ -19,8 +19,8 @@ pub struct Dealings {
     pub since: Instant,
     /// When it was last given a place on trial.
     pub tried: Option<Instant>,
-    /// When it last lost a place that it had by what it gave.
-    pub fell: Option<Instant>,
+    /// Since it last lost a place that it had by what it gave.
+    pub probation: Probation,
     /// Whether it says that it chokes us, and since when it is as it is.
     pub chokes_us: bool,
     /// See `chokes_us`.
@@ -43,7 +43,7 @@ impl Dealings {
             standing: Standing::default(),
             since: now,
             tried: None,
-            fell: None,
+            probation: Probation::default(),
             chokes_us: false,
             chokes_us_since: now,
             got: 0,

@@ -72,7 +72,7 @@ impl Swarm {
                 standing: dealings.standing,
                 since: dealings.since,
                 tried: dealings.tried,
-                fell: dealings.fell,
+                probation: dealings.probation,
                 merit: if self.is_source() {
                     dealings.relaying(now)
                 } else if self.is_complete() {
@@ -135,7 +135,7 @@ impl Swarm {
             return;
         }
         if before == Standing::Merit && standing.is_choked() {
-            dealings.fell = Some(now);
+            dealings.probation.begin(now, now.since(dealings.since));
         }
         (dealings.standing, dealings.since) = (standing, now);
         log::debug!("{} of {} is {standing} ({:.0} B/s)", peer.remote, self.fid.short(), contender.merit);
