@@ -20,7 +20,7 @@ const MAX_ADDRESSES: usize = 500;
 
 #[derive(Clone, Copy, Debug)]
 struct Candidate {
-    /// Those that were named last go first, and of one answer in the order in which it names them.
+    /// The tracker's last answer goes first, each in its own order, and what peers have named comes last.
     turn: (Reverse<u64>, usize),
     failures: u32,
     not_before: Instant,
@@ -34,7 +34,9 @@ pub struct AddressBook {
     candidates: BTreeMap<SocketAddr, Candidate>,
     /// How many of the addresses that a peer named led nowhere.
     vain: BTreeMap<SocketAddr, usize>,
+    /// How many answers of the tracker there were, and how many names from peers.
     answers: u64,
+    told: usize,
 }
 
 impl AddressBook {
@@ -42,7 +44,11 @@ impl AddressBook {
     pub fn add(&mut self, addrs: impl IntoIterator<Item = SocketAddr>, now: Instant) {
         self.answers += 1;
         for (place, addr) in addrs.into_iter().enumerate() {
-            self.enter(addr, None, place, now);
+            let turn = (Reverse(self.answers), place);
+            self.enter(addr, None, turn, now);
+            if let Some(candidate) = self.candidates.get_mut(&addr) {
+                candidate.turn = turn;
+            }
             self.proved(addr);
         }
     }
@@ -50,7 +56,8 @@ impl AddressBook {
     /// The peer `teller` says so: that counts for less.
     pub fn add_told(&mut self, addr: SocketAddr, teller: SocketAddr, now: Instant) {
         if self.trusts(teller) {
-            self.enter(addr, Some(teller), usize::MAX, now);
+            self.told += 1;
+            self.enter(addr, Some(teller), (Reverse(0), self.told), now);
         }
     }
 
@@ -60,12 +67,16 @@ impl AddressBook {
         open + self.vain.get(&teller).copied().unwrap_or(0) < MAX_TOLD
     }
 
-    fn enter(&mut self, addr: SocketAddr, told_by: Option<SocketAddr>, place: usize, now: Instant) {
-        let turn = (Reverse(self.answers), place);
-        if let Some(known) = self.candidates.get_mut(&addr) {
-            known.turn = turn;
-        } else if self.candidates.len() < MAX_ADDRESSES {
-            self.candidates.insert(addr, Candidate { turn, failures: 0, not_before: now, told_by });
+    fn enter(
+        &mut self,
+        addr: SocketAddr,
+        told_by: Option<SocketAddr>,
+        turn: (Reverse<u64>, usize),
+        now: Instant,
+    ) {
+        if self.candidates.len() < MAX_ADDRESSES {
+            let candidate = Candidate { turn, failures: 0, not_before: now, told_by };
+            self.candidates.entry(addr).or_insert(candidate);
         }
     }
 
@@ -169,6 +180,18 @@ mod tests {
         assert_eq!(book.due(now), [addrs[20]]);
         book.failed(addrs[20], now);
         assert_eq!(book.len(), 1, "somebody took part there");
+    }
+
+    #[test]
+    fn the_last_answer_goes_first_and_hearsay_last() {
+        let (now, mut book) = (Instant::ORIGIN, AddressBook::default());
+        let addr = |port: u16| SocketAddr::from(([10, 0, 0, 1], port));
+        let due = |book: &AddressBook| book.due(now).iter().map(SocketAddr::port).collect::<Vec<_>>();
+        book.add([4, 3, 9].map(addr), now);
+        [7, 1, 9].into_iter().for_each(|port| book.add_told(addr(port), addr(4), now));
+        assert_eq!(due(&book), [4, 3, 9, 7, 1]);
+        book.add([8, 3, 1].map(addr), now);
+        assert_eq!(due(&book), [8, 3, 1, 4, 9, 7]);
     }
 
     #[test]

@@ -504,3 +504,26 @@ fn where_many_sources_are_asked_each_has_one_piece_to_send() {
     assert_eq!(asked[..8], [2; 8], "few are under way");
     assert_eq!(asked[9..], [1; 11], "the others are enough");
 }
+
+#[test]
+fn of_many_peers_each_is_asked_for_the_next_piece_before_the_last_has_come_whole() {
+    for (count, expected) in [(MANY_PEERS, 0), (40, 1)] {
+        let mut table = Table::new(120);
+        let all: Vec<u64> = (0..120).collect();
+        let relays: Vec<Handle> = (1..=count as u64).map(|key| table.relay(key, &all)).collect();
+        relays.iter().for_each(|&relay| _ = table.fill(relay));
+        let last = relays[count - 1];
+        // Slow enough for one piece to be all that it gives in 0.3 s.
+        table.now += Duration::from_millis(900);
+        let now = table.now;
+        let arrive = |table: &mut Table, percent: u64| {
+            let source = &mut table.peers.get_mut(&last).unwrap().source;
+            source.on_arriving(now, PIECE * percent / 100);
+        };
+        arrive(&mut table, 60);
+        assert!(!table.download.is_nearly_through(now, &table.peers, last), "it will take its time");
+        arrive(&mut table, 75);
+        assert_eq!(table.download.is_nearly_through(now, &table.peers, last), expected == 1);
+        assert_eq!([table.fill(last).len(), table.fill(last).len()], [expected, 0], "of {count}");
+    }
+}

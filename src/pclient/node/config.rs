@@ -7,8 +7,8 @@ use crate::units::Rate;
 
 /// How many peers that miss something a source takes in.
 const SOURCE_NEIGHBOURS: usize = 100;
-/// So many more than the average a receiver takes in. Whoever has more neighbours than others hears and says more, and has the less left
-/// for content; but the last who dials needs to find a place.
+/// A receiver takes others in until it has so many more than the average. Whoever has more neighbours than others hears and says more, and
+/// has the less left for content; but the last who dials needs to find a place.
 const SPARE_PLACES: usize = 2;
 
 /// Everything about a node that a user may want otherwise.
@@ -40,9 +40,9 @@ impl Config {
         self.neighbours.div_ceil(2)
     }
 
-    /// So many others that begin together are a crowd: not all can be connected to all.
+    /// So many in one answer of the tracker that are not done are a crowd. It names thirty at most, of which some may be done.
     pub(super) fn crowd(&self) -> usize {
-        self.neighbours * 3 / 4
+        (self.neighbours * 3 / 4).clamp(8, 20)
     }
 
     /// How many peers that miss something a node takes in of a file. A source has more, as what it gives is new to all.

@@ -12,7 +12,7 @@ const DIAL_WAIT: Duration = Duration::from_secs(1);
 const MAX_HALF_OPEN: usize = 50;
 
 /// So many are dialled at once where many begin together, and the others after this long: a second after its announcement a node may
-/// ask the tracker again, and by then the answer is here.
+/// ask the tracker again, and unless that is slow the answer is here by then.
 const FEW_DIALS: usize = 4;
 const MIX: Duration = Duration::from_millis(1_250);
 
@@ -22,32 +22,26 @@ const MIX: Duration = Duration::from_millis(1_250);
 /// full, the next would find none but those just before them, and the swarm would be a chain, along which content spreads
 /// slowly, instead of a random graph.
 #[derive(Clone, Copy, Debug, Default)]
-pub(super) enum Mixing {
-    /// The tracker has not answered yet.
-    #[default]
-    Before,
-    /// Few are dialled until then.
-    Until(Instant),
-    /// There is no crowd.
-    Spared,
+pub(super) struct Mixing {
+    /// Until then few are dialled; `None` while no crowd was named.
+    end: Option<Instant>,
+    has_asked_again: bool,
 }
 
 impl Mixing {
-    /// The tracker names others for the first time, a crowd of them or not. Whether to ask it again.
-    pub(super) fn begin(&mut self, now: Instant, is_crowd: bool) -> bool {
-        let is_first = matches!(self, Mixing::Before);
-        if is_first {
-            *self = if is_crowd { Mixing::Until(now + MIX) } else { Mixing::Spared };
-        }
-        is_first && is_crowd
+    /// The tracker names a crowd: if it is the first, few are dialled for a while.
+    pub(super) fn begin(&mut self, now: Instant) {
+        self.end.get_or_insert(now + MIX);
     }
 
-    /// Until when few are dialled, if that is still so.
+    /// Whether to ask the tracker again, now that it has listed this node; says so once.
+    pub(super) fn asks_again(&mut self, now: Instant) -> bool {
+        self.end(now).is_some() && !std::mem::replace(&mut self.has_asked_again, true)
+    }
+
+    /// Until when few are dialled, if they are.
     fn end(&self, now: Instant) -> Option<Instant> {
-        match self {
-            Mixing::Until(end) if now < *end => Some(*end),
-            _ => None,
-        }
+        self.end.filter(|&end| now < end)
     }
 }
 
@@ -122,5 +116,22 @@ impl Node {
         let retry = fetching.filter_map(next).min();
         let dialled = self.connections.values().filter(|c| !c.established).map(|c| c.heard + DIAL_WAIT);
         self.dials.next = retry.into_iter().chain(dialled.filter(|&due| due > now)).min();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn of_the_first_crowd_few_are_dialled_for_a_while_and_the_tracker_is_asked_once_more() {
+        let (now, mut mixing) = (Instant::ORIGIN, Mixing::default());
+        assert!(mixing.end(now).is_none() && !mixing.asks_again(now), "nobody has named a crowd");
+        mixing.begin(now);
+        mixing.begin(now + MIX / 2);
+        assert_eq!(mixing.end(now), Some(now + MIX));
+        assert_eq!([mixing.asks_again(now), mixing.asks_again(now)], [true, false]);
+        mixing.begin(now + MIX);
+        assert!(mixing.end(now + MIX).is_none());
     }
 }

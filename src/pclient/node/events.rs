@@ -227,12 +227,15 @@ impl Node {
                     return;
                 }
                 member.exchange.on_total(total);
-                let others = holders.iter().filter(|holder| holder.progress != COMPLETE).count();
+                if holders.iter().filter(|holder| holder.progress != COMPLETE).count() >= self.config.crowd()
+                {
+                    member.mixing.begin(now);
+                }
                 member.book.add(holders.into_iter().map(|holder| holder.addr), now);
                 if member.role == Role::LookingUp {
                     member.role = Role::Downloading;
                     self.trackers.announce(now, fid, None, 0, 0, WANT);
-                } else if member.mixing.begin(now, others >= self.config.crowd()) {
+                } else if member.is_listed && member.mixing.asks_again(now) {
                     self.trackers.request_holders(now, fid);
                 }
             }

@@ -247,7 +247,7 @@ impl Swarm {
             peer.source.min_rtt = arrivals.min_rtt;
             content.upload.stir(key);
         }
-        if self.download.as_ref().is_some_and(|download| download.is_ending(&self.peers, key)) {
+        if self.download.as_ref().is_some_and(|download| download.is_nearly_through(now, &self.peers, key)) {
             self.refill(now, key);
         }
     }
