@@ -27,10 +27,10 @@ const STAY: f64 = 2.0;
 /// Who gives this part of what the last of the best gives has a place, too.
 const NEARLY: f64 = 0.5;
 /// Who has lost its place for giving too little gets none for that long, but on trial: else who gives about as much as the last of
-/// the best would win and lose it all the time. Four times as long each time that it hasn't kept it for a minute.
+/// the best would win and lose it all the time. Four times as long each time that it hasn't kept it for 20 s; a later fall counts as the first.
 const PROBATION: Duration = Duration::from_secs(15);
 const MAX_PROBATION: Duration = Duration::from_secs(120);
-const LASTING: Duration = Duration::from_secs(60);
+const LASTING: Duration = Duration::from_secs(20);
 /// An uplink of so many B/s has the fewest places; one that is n times as fast, √n times as many.
 const SLOW_UPLINK: f64 = 200_000.0;
 const LEAST_PLACES: usize = 4;
@@ -269,11 +269,11 @@ mod tests {
     }
 
     #[test]
-    fn who_keeps_losing_its_place_waits_longer_each_time_until_it_has_kept_it_for_a_minute() {
+    fn who_keeps_losing_its_place_waits_longer_each_time_until_it_has_kept_it_for_long() {
         let mut table = Table::new(&[1e4, 1e4, 1e4, 5e3, 0.0]);
         table.round();
         let mut waits = Vec::new();
-        for keeps in [1, 1, 1, 1, 1, 70, 1] {
+        for keeps in [1, 1, 1, 1, 1, 20, 1] {
             (0..keeps).for_each(|_| table.round());
             table.of(0).merit = 1e3;
             table.round();

@@ -37,7 +37,7 @@ const DEPTH_ROUND_TRIPS: u32 = 4;
 const PLENTY_PIECES: u64 = 16;
 const PLENTY: Duration = Duration::from_millis(500);
 /// With more peers than this, of whom each is asked for one piece, the next is asked for when so many percent of it are still to come: else
-/// each would idle between two for a round trip. (Measured with pieces of 16 KiB; from ten percent to ninety, little depends on it.)
+/// each would idle between two for a round trip. (Measured with pieces of 16 KiB; from thirty percent to ninety, little depends on it.)
 const MANY_PEERS: usize = 16;
 const TAIL_PERCENT: u64 = 30;
 /// A lone origin gets so many more credits for short pieces each time: every time costs it an acknowledgement of its own.
