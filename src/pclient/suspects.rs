@@ -2,7 +2,7 @@
 //!
 //! A piece is verified as a whole: of several givers none is proved a liar by its failure. So what each gave is remembered, and
 //! when the piece has come from one peer alone, and is true, whoever's block differs from it has lied. Bans nobody, and keeps
-//! hashes only, of so few pieces that a liar can't fill the memory.
+//! hashes only, of so few blocks that a liar can't fill the memory.
 
 use std::collections::VecDeque;
 use std::net::SocketAddr;
@@ -10,8 +10,9 @@ use std::net::SocketAddr;
 use super::message::BLOCK_LEN;
 use super::pieces::PieceIndex;
 
-/// Most spoiled pieces that are remembered; the oldest is forgotten first. The longest have 256 blocks: 1 MB in all.
-const MAX_SUSPECTS: usize = 64;
+/// Of spoiled pieces so many blocks are remembered at most: 1 MB. The oldest piece is forgotten first, and with it perhaps the only
+/// one that tells of a liar; so there is room for far more than are fetched anew at a time.
+const MAX_BLOCKS: usize = 16_384;
 
 /// What a block hashes to.
 pub(super) type BlockHash = [u8; 32];
@@ -28,6 +29,8 @@ struct Spoiled {
 #[derive(Debug, Default)]
 pub(super) struct Suspects {
     spoiled: VecDeque<Spoiled>,
+    /// How many blocks those have together.
+    blocks: usize,
 }
 
 /// What the blocks of a piece hash to, each by itself.
@@ -38,11 +41,14 @@ pub(super) fn block_hashes(data: &[u8]) -> Vec<BlockHash> {
 impl Suspects {
     /// `piece` didn't verify; its blocks, of these hashes, came from these addresses.
     pub(super) fn note(&mut self, piece: PieceIndex, hashes: &[BlockHash], givers: &[SocketAddr]) {
-        if self.spoiled.len() == MAX_SUSPECTS {
-            self.spoiled.pop_front();
-        }
-        let blocks = givers.iter().copied().zip(hashes.iter().copied()).collect();
+        let blocks: Vec<_> = givers.iter().copied().zip(hashes.iter().copied()).collect();
+        self.blocks += blocks.len();
         self.spoiled.push_back(Spoiled { piece, blocks });
+        while self.blocks > MAX_BLOCKS
+            && let Some(oldest) = self.spoiled.pop_front()
+        {
+            self.blocks -= oldest.blocks.len();
+        }
     }
 
     /// Whether somebody is suspected of having spoiled `piece`.
@@ -59,6 +65,7 @@ impl Suspects {
         liars.sort_unstable();
         liars.dedup();
         self.spoiled.retain(|spoiled| spoiled.piece != piece);
+        self.blocks = self.spoiled.iter().map(|spoiled| spoiled.blocks.len()).sum();
         liars
     }
 }
@@ -93,13 +100,18 @@ mod tests {
     }
 
     #[test]
-    fn only_so_many_pieces_are_remembered() {
-        let lengths = Lengths::new(1 << 24, 16).unwrap();
-        let mut suspects = Suspects::default();
-        for piece in lengths.pieces() {
-            suspects.note(piece, &content(&[0]), &givers(&[1, 2, 2, 2]));
+    fn only_so_many_blocks_are_remembered() {
+        let lengths = Lengths::new(1 << 29, 16).unwrap();
+        let (mut suspects, hashes) = (Suspects::default(), content(&[0]));
+        let most = MAX_BLOCKS / hashes.len();
+        for piece in lengths.pieces().take(most + 1) {
+            suspects.note(piece, &hashes, &givers(&[1, 2, 2, 2]));
         }
-        assert_eq!(suspects.spoiled.len(), MAX_SUSPECTS);
-        assert!(suspects.holds(lengths.pieces().next_back().unwrap()));
+        assert_eq!(suspects.spoiled.len(), most);
+        let [first, second] = [0, 1].map(|index| lengths.piece(index).unwrap());
+        assert!(!suspects.holds(first) && suspects.holds(second));
+        assert_eq!(suspects.convict(second, &content(&[])), givers(&[1]));
+        suspects.note(first, &hashes, &givers(&[1, 2, 2, 2]));
+        assert_eq!(suspects.spoiled.len(), most, "who was convicted has made room");
     }
 }
