@@ -163,5 +163,6 @@ fn questions_and_answers() -> Vec<Row> {
         ("Found", answer(Response::Found { total: 1, files: vec![found] })),
         ("Done", answer(Response::Done)),
         ("Refused", answer(Response::Refused(Refusal::TrackerFull))),
+        ("Introduction", answer(Response::Introduction { cookie, total: 4, holders: vec![holder] })),
     ]
 }

@@ -244,6 +244,7 @@ pub(crate) fn tracker_response_seeds() -> Vec<Vec<u8>> {
         Response::Found { total: 2, files: vec![file(1), file(2)] },
         Response::Done,
         Response::Refused(Refusal::TrackerFull),
+        Response::Introduction { cookie: a_cookie(), total: 9, holders: (0..3).map(holder).collect() },
     ];
     let mut buf = Vec::new();
     let mut seed = |response: &Response| {

@@ -169,7 +169,8 @@ impl Announcer {
         self.agenda.hurry(&Task::Announce(fid), now, REQUEST_GAP);
     }
 
-    /// Asks who holds a file that we don't announce. Answered with [`Event::Holders`] or [`Event::Unknown`].
+    /// Asks who holds a file that we don't announce. Answered with [`Event::Holders`], which may name only the first few of them if
+    /// nothing was asked before, or [`Event::Unknown`].
     pub fn lookup(&mut self, now: Instant, fid: Fid) {
         self.agenda.set(Task::Lookup(fid), now);
     }
@@ -224,7 +225,7 @@ impl Announcer {
         }
         let Some(task) = self.agenda.in_flight_as(header.transaction()).cloned() else { return false };
         let Ok(mut response) = Response::decode(body) else { return false };
-        if let Response::Holders { holders, .. } = &mut response {
+        if let Response::Holders { holders, .. } | Response::Introduction { holders, .. } = &mut response {
             holders.iter_mut().for_each(|holder| holder.addr = on_link_of(self.tracker, holder.addr));
         }
         let answered = self.handle_response(now, task, response);
@@ -280,13 +281,13 @@ impl Announcer {
 
     fn encode(&self, task: &Task, transaction: Transaction, buf: &mut Vec<u8>) {
         let request = match task {
-            // Without a cookie a question isn't looked into; the shortest gets one soonest.
+            Task::Lookup(fid) => Request::Lookup { fid: *fid, want: u8::MAX },
+            // Without a cookie no other question is looked into; the shortest gets one soonest.
             _ if self.cookie.is_none() => Request::Hello,
             Task::Announce(fid) => {
                 let holding = self.holdings.get(fid).expect("what is announced is a holding");
                 Request::Announce(holding.clone())
             }
-            Task::Lookup(fid) => Request::Lookup { fid: *fid, want: u8::MAX },
             Task::Find(name) => Request::Find { name: name.clone() },
             Task::Cancel(fid) => Request::Cancel { fid: *fid },
             Task::Leave => Request::Leave,
@@ -312,6 +313,11 @@ impl Announcer {
             (Task::Announce(fid), Response::Refused(refusal)) => {
                 self.agenda.set(Task::Announce(fid), now + REFUSED_RETRY);
                 self.events.push_back(Event::Refused { fid, refusal });
+            }
+            (Task::Lookup(fid), Response::Introduction { cookie, total, holders }) => {
+                self.cookie = Some(cookie);
+                self.agenda.remove(&Task::Lookup(fid));
+                self.events.push_back(Event::Holders { fid, total, holders });
             }
             (Task::Lookup(fid), Response::Holders { total, holders, .. }) => {
                 self.agenda.remove(&Task::Lookup(fid));

@@ -27,9 +27,9 @@
 //!
 //! ```text
 //! client                                         tracker
-//!   │ Hello (no cookie)                       38 B  │
+//!   │ Lookup (no cookie)                      67 B  │
 //!   ├──────────────────────────────────────────────►│  keeps nothing
-//!   │                          NeedCookie     38 B  │
+//!   │ Introduction (cookie, first holders)  ≤ 67 B  │
 //!   │◄──────────────────────────────────────────────┤  never more bytes out than in
 //!   │ Announce (cookie, fid, progress, want)        │
 //!   ├──────────────────────────────────────────────►│  lists the packet's source address, no other
@@ -39,7 +39,9 @@
 //! ```
 //!
 //! Whatever carries no valid cookie gets `NeedCookie`, however old the client thinks its cookie is, and is not
-//! looked into. Anything that is not a well-formed request gets silence.
+//! looked into. Only a lookup that carries none at all is answered at once, with as many holders as fit into no more
+//! bytes than its own: three, or one that has an IPv6 address. Who begins with another question says Hello first.
+//! Anything that is not a well-formed request gets silence.
 //!
 //! # Requests
 //!
@@ -54,7 +56,7 @@
 //! |---|---|---|---|
 //! | 0x01 | Hello | | NeedCookie |
 //! | 0x02 | Announce | fid 32, size 8, progress 1, want 1, name length 1, name 0–255 | Holders, Refused |
-//! | 0x03 | Lookup | fid 32, want 1 | Holders, Unknown |
+//! | 0x03 | Lookup | fid 32, want 1 | Holders, Unknown; Introduction |
 //! | 0x04 | Find | name length 1, name 1–255 | Found, Refused |
 //! | 0x05 | Cancel | fid 32 | Done |
 //! | 0x06 | Leave | | Done |
@@ -73,6 +75,7 @@
 //! | 0x84 | Found | total 4, count 1 (≤ 25), count × (fid 32, size 8, holders 4) |
 //! | 0x85 | Done | |
 //! | 0x86 | Refused | reason 1: 1 name, 2 tracker full, 3 address full, 4 file full |
+//! | 0x87 | Introduction | cookie 20, total 4, count 1, count × (address 7 or 19, progress 1) |
 //!
 //! Integers are big-endian; an address is as [`Writer::socket_addr`](crate::coding::Writer::socket_addr) writes it.
 

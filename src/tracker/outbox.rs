@@ -87,6 +87,15 @@ impl Outbox {
         }
     }
 
+    /// Whether an answer of `len` B for such an asker has room.
+    pub(super) fn has_room(&self, asker: Asker, len: usize) -> bool {
+        let queue = match asker {
+            Asker::Proven => &self.proven,
+            Asker::Unproven => &self.unproven,
+        };
+        queue.bytes + len <= self.capacity
+    }
+
     /// Queues the finished `datagram` that answers `transaction` of `to`, if it isn't queued yet and has room.
     pub(super) fn push(
         &mut self,
@@ -95,6 +104,7 @@ impl Outbox {
         transaction: Transaction,
         datagram: &[u8],
     ) -> Outcome {
+        let has_room = self.has_room(asker, datagram.len());
         let queue = match asker {
             Asker::Proven => &mut self.proven,
             Asker::Unproven => &mut self.unproven,
@@ -103,8 +113,7 @@ impl Outbox {
         if of_this_address.clone().any(|answer| answer.transaction == transaction) {
             return Outcome::Repeated;
         }
-        if queue.bytes + datagram.len() > self.capacity || of_this_address.nth(MAX_PER_ADDRESS - 1).is_some()
-        {
+        if !has_room || of_this_address.nth(MAX_PER_ADDRESS - 1).is_some() {
             return Outcome::Full;
         }
         queue.bytes += datagram.len();

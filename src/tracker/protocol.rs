@@ -24,6 +24,7 @@ pub const MAX_FOUND: usize = 25;
 pub const COMPLETE: u8 = 255;
 
 const HOLDER_MAX_LEN: usize = 19 + 1;
+const INTRODUCTION_MIN_LEN: usize = HEADER_LEN + 1 + Cookie::LEN + 4 + 1;
 const FOUND_LEN: usize = Fid::LEN + 8 + 4;
 const _: () = assert!(HEADER_LEN + 1 + 2 + 4 + 1 + MAX_HOLDERS * HOLDER_MAX_LEN <= MAX_DATAGRAM);
 const _: () = assert!(HEADER_LEN + 1 + 4 + 1 + MAX_FOUND * FOUND_LEN <= MAX_DATAGRAM);
@@ -44,6 +45,7 @@ mod tag {
     pub(super) const FOUND: u8 = 0x84;
     pub(super) const DONE: u8 = 0x85;
     pub(super) const REFUSED: u8 = 0x86;
+    pub(super) const INTRODUCTION: u8 = 0x87;
 }
 
 /// In the place of a cookie, for who has none yet. A real cookie looks like this once in 2¹²⁸ times.
@@ -71,7 +73,8 @@ pub enum Request {
     Hello,
     /// Joins or refreshes a holding of the sender. Answered with [`Response::Holders`].
     Announce(Announcement),
-    /// Asks for at most `want` holders of a file. Answered with [`Response::Holders`] or [`Response::Unknown`].
+    /// Asks for at most `want` holders of a file. Answered with [`Response::Holders`] or [`Response::Unknown`]; without a
+    /// cookie, with [`Response::Introduction`] or [`Response::NeedCookie`].
     Lookup {
         /// The file.
         fid: Fid,
@@ -154,6 +157,15 @@ pub enum Response {
         /// How many holders there are in all, the asker included if it is one.
         total: u32,
         /// At most [`MAX_HOLDERS`] of them. If any is complete, a complete one stands first.
+        holders: Vec<Holder>,
+    },
+    /// A lookup came without a cookie: the first holders all the same, and the cookie to ask for more with.
+    Introduction {
+        /// To ask with from now on.
+        cookie: Cookie,
+        /// How many holders there are in all, the asker included if it is one.
+        total: u32,
+        /// Some of them, as [`introduced`] leaves them. If any is complete, a complete one stands first.
         holders: Vec<Holder>,
     },
     /// Nobody holds this file.
@@ -264,15 +276,16 @@ impl Response {
                 cookie.encode(buf);
             }
             Response::Holders { lease_seconds, total, holders } => {
-                let named = holders.len().min(MAX_HOLDERS);
                 buf.u8(tag::HOLDERS);
                 buf.u16(*lease_seconds);
                 buf.u32(*total);
-                buf.u8(named as u8);
-                for holder in holders.iter().take(named) {
-                    buf.socket_addr(holder.addr);
-                    buf.u8(holder.progress);
-                }
+                encode_holders(holders, buf);
+            }
+            Response::Introduction { cookie, total, holders } => {
+                buf.u8(tag::INTRODUCTION);
+                cookie.encode(buf);
+                buf.u32(*total);
+                encode_holders(holders, buf);
             }
             Response::Unknown { fid } => {
                 buf.u8(tag::UNKNOWN);
@@ -308,10 +321,11 @@ impl Response {
             tag::NEED_COOKIE => Response::NeedCookie(Cookie::decode(&mut reader)?),
             tag::HOLDERS => {
                 let (lease_seconds, total) = (reader.u16()?, reader.u32()?);
-                let holders = decode_list(&mut reader, MAX_HOLDERS, |reader| {
-                    Ok(Holder { addr: reader.socket_addr()?, progress: reader.u8()? })
-                })?;
-                Response::Holders { lease_seconds, total, holders }
+                Response::Holders { lease_seconds, total, holders: decode_holders(&mut reader)? }
+            }
+            tag::INTRODUCTION => {
+                let (cookie, total) = (Cookie::decode(&mut reader)?, reader.u32()?);
+                Response::Introduction { cookie, total, holders: decode_holders(&mut reader)? }
             }
             tag::UNKNOWN => Response::Unknown { fid: decode_fid(&mut reader)? },
             tag::FOUND => {
@@ -330,6 +344,19 @@ impl Response {
     }
 }
 
+/// Those of `holders`, from the first, whom an introduction can name that answers a question of `len` B: it is no longer than that,
+/// lest a forged question have more bytes sent to another's address than it cost.
+pub(super) fn introduced(mut holders: Vec<Holder>, len: usize) -> Vec<Holder> {
+    let room = len.saturating_sub(INTRODUCTION_MIN_LEN);
+    let fitting = holders.iter().scan(room, |left, holder| {
+        *left = left.checked_sub(holder_len(holder))?;
+        Some(())
+    });
+    let named = fitting.count();
+    holders.truncate(named);
+    holders
+}
+
 /// The same address in the one form in which it is compared, stored and told: a dual-stack socket shows IPv4 mapped
 /// into IPv6, and an IPv6 scope means something on its own machine only.
 pub(super) fn canonical(addr: SocketAddr) -> SocketAddr {
@@ -338,6 +365,26 @@ pub(super) fn canonical(addr: SocketAddr) -> SocketAddr {
 
 fn begin(transaction: Transaction, buf: &mut Vec<u8>) {
     packet::begin(buf, Header::oneshot(transaction));
+}
+
+/// On the wire, B.
+fn holder_len(holder: &Holder) -> usize {
+    if holder.addr.is_ipv4() { 7 + 1 } else { HOLDER_MAX_LEN }
+}
+
+fn encode_holders(holders: &[Holder], buf: &mut Vec<u8>) {
+    let named = holders.len().min(MAX_HOLDERS);
+    buf.u8(named as u8);
+    for holder in holders.iter().take(named) {
+        buf.socket_addr(holder.addr);
+        buf.u8(holder.progress);
+    }
+}
+
+fn decode_holders(reader: &mut Reader<'_>) -> Result<Vec<Holder>, Malformed> {
+    decode_list(reader, MAX_HOLDERS, |reader| {
+        Ok(Holder { addr: reader.socket_addr()?, progress: reader.u8()? })
+    })
 }
 
 fn encode_name(name: Option<&FileName>, buf: &mut Vec<u8>) {

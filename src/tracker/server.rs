@@ -8,7 +8,7 @@ use std::net::SocketAddr;
 
 use super::handout;
 use super::outbox::{Asker, Outbox, Outcome};
-use super::protocol::{Announcement, Asked, Request, Response, canonical};
+use super::protocol::{Announcement, Asked, Refusal, Request, Response, canonical, introduced};
 use super::registry::{Limits, Registry};
 use crate::Fid;
 use crate::machine::Machine;
@@ -27,7 +27,7 @@ pub struct Counters {
     pub foreign: u64,
     /// Of these, those that are of this protocol, but no request. Not answered.
     pub malformed: u64,
-    /// Requests without a valid cookie, which got one.
+    /// Requests without a valid cookie, which got one, and if they were lookups the first holders.
     pub unproven: u64,
     /// Requests that were granted.
     pub granted: u64,
@@ -76,6 +76,27 @@ impl Server {
     /// Who holds what, as it knows it.
     pub fn registry(&self) -> &Registry {
         &self.registry
+    }
+
+    /// What is told to one that hasn't shown yet that it receives at its address: no more bytes than it has sent.
+    fn greet(
+        &mut self,
+        now: Instant,
+        from: SocketAddr,
+        is_first: bool,
+        request: &Result<Request, Refusal>,
+        len: usize,
+    ) -> Response {
+        let cookie = self.jar.make(now, from);
+        match *request {
+            Ok(Request::Lookup { fid, want }) if is_first && self.outbox.has_room(Asker::Unproven, len) => {
+                let Some(holders) = self.registry.holders(fid) else { return Response::NeedCookie(cookie) };
+                let total = holders.len() as u32;
+                let holders = handout::choose(holders, canonical(from), want, &mut self.rng);
+                Response::Introduction { cookie, total, holders: introduced(holders, len) }
+            }
+            _ => Response::NeedCookie(cookie),
+        }
     }
 
     fn grant(&mut self, now: Instant, from: SocketAddr, request: Request) -> Response {
@@ -144,7 +165,7 @@ impl Machine for Server {
         self.handle_timeout(now);
         if !cookie.is_some_and(|cookie| self.jar.accepts(now, from, &cookie)) {
             self.counters.unproven += 1;
-            let response = Response::NeedCookie(self.jar.make(now, from));
+            let response = self.greet(now, from, cookie.is_none(), &request, datagram.len());
             self.queue(Asker::Unproven, from, header.transaction(), &response);
             return;
         }

@@ -197,6 +197,23 @@ fn a_lookup_and_a_find_are_answered_once() {
 }
 
 #[test]
+fn a_first_lookup_takes_one_round_trip_and_brings_the_cookie() {
+    let mut pair = Pair::new();
+    pair.announce(at(0), "a");
+    pair.exchange(at(0));
+    let holder = Holder { addr: pair.here, progress: 0 };
+    (pair.announcer, pair.here) =
+        (Announcer::new(TRACKER.parse().unwrap(), Rng::from_seed(3)), "10.0.0.2:1".parse().unwrap());
+    pair.announcer.lookup(at(1), fid("a"));
+    pair.exchange(at(1));
+    assert_eq!(pair.events(), [Event::Holders { fid: fid("a"), total: 1, holders: vec![holder] }]);
+    pair.announce(at(2), "a");
+    pair.exchange(at(2));
+    assert_eq!(pair.events(), confirmed("a", 2, vec![holder]));
+    assert_eq!(pair.sent, 4, "the first announcement with a hello, the lookup and the second without");
+}
+
+#[test]
 fn a_question_given_up_is_not_repeated() {
     let mut pair = Pair::new();
     pair.reachable = false;

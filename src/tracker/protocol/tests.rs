@@ -38,6 +38,12 @@ fn responses() -> Vec<Response> {
             total: u32::MAX,
             holders: vec![holder("10.0.0.2:7", 0), holder("[2001:db8::1]:65535", COMPLETE)],
         },
+        Response::Introduction { cookie: cookie(), total: 0, holders: vec![] },
+        Response::Introduction {
+            cookie: cookie(),
+            total: u32::MAX,
+            holders: vec![holder("10.0.0.2:7", 0), holder("[2001:db8::1]:65535", COMPLETE)],
+        },
         Response::Unknown { fid: Fid::of(b"a") },
         Response::Found { total: 0, files: vec![] },
         Response::Found { total: 2, files: vec![found; 2] },

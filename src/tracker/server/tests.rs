@@ -201,6 +201,37 @@ fn without_a_valid_cookie_no_more_bytes_leave_than_came_and_nothing_stays() {
 }
 
 #[test]
+fn the_first_lookup_is_answered_at_once_in_no_more_bytes_than_it_has() {
+    for (from, named) in [("10.0.0.1:0", 3), ("[2001:db8::1]:0", 1)] {
+        let mut talk = Talk::new();
+        let at_port = |port| SocketAddr::new(from.parse::<SocketAddr>().unwrap().ip(), port);
+        assert!(matches!(talk.ask_with(at(0), at_port(1), None, &lookup("a")), Response::NeedCookie(_)));
+        for port in 1..=40 {
+            talk.ask(at(0), at_port(port), &announce("a", if port == 9 { COMPLETE } else { 1 }));
+        }
+        let mut datagram = Vec::new();
+        lookup("a").encode(Transaction(5), None, &mut datagram);
+        let asker = at_port(99);
+        let [reply] = &talk.send(at(0), asker, &datagram)[..] else { panic!("not answered once") };
+        assert!(reply.len() <= datagram.len(), "{} B out, {} B in", reply.len(), datagram.len());
+        let Ok(Response::Introduction { cookie, total: 40, holders }) =
+            Response::decode(&reply[HEADER_LEN..])
+        else {
+            panic!("no introduction: {reply:?}");
+        };
+        assert_eq!((holders.len(), holders[0].addr), (named, at_port(9)), "the complete one first");
+        assert!(matches!(
+            talk.ask_with(at(0), asker, Some(&cookie), &announce("a", 0)),
+            Response::Holders { total: 41, .. }
+        ));
+        // What bears a cookie that is none of ours is somebody else's, or old.
+        let stranger = CookieJar::new(&mut Rng::from_seed(99)).make(at(0), asker);
+        let answer = talk.ask_with(at(0), asker, Some(&stranger), &lookup("a"));
+        assert!(matches!(answer, Response::NeedCookie(_)), "{answer:?}");
+    }
+}
+
+#[test]
 fn crafted_datagrams_of_every_kind_and_length_are_not_amplified_either() {
     let mut talk = Talk::new();
     let mut datagram = Vec::new();
