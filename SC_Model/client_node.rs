@@ -161,6 +161,7 @@ impl ClientNode {
                 }
                 Event::Connected { .. }
                 | Event::Message { .. }
+                | Event::Answered { .. }
                 | Event::Moved { .. }
                 | Event::Closed { .. } => {}
             }

@@ -135,7 +135,7 @@ impl ServerNode {
     fn handle_events(&mut self, now: Instant) {
         while let Some(event) = self.endpoint.poll_event() {
             match event {
-                Event::Connected { .. } | Event::Moved { .. } => {}
+                Event::Answered { .. } | Event::Connected { .. } | Event::Moved { .. } => {}
                 Event::Message { handle, data } => match Get::decode(&data) {
                     Ok(get) => self.on_get(now, handle, &get),
                     Err(_) => self.endpoint.close(handle, CODE_MALFORMED),

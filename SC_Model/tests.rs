@@ -68,7 +68,7 @@ impl Stranger {
     fn pump(&mut self) {
         while let Some(event) = self.endpoint.poll_event() {
             match event {
-                Event::Connected { .. } | Event::Moved { .. } => {}
+                Event::Answered { .. } | Event::Connected { .. } | Event::Moved { .. } => {}
                 Event::Message { handle, data } => {
                     self.heard.push(data);
                     self.asked += 1;

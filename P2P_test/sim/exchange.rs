@@ -178,7 +178,7 @@ impl Liar {
                     }
                     _ => {}
                 },
-                Event::Moved { .. } | Event::Closed { .. } => {}
+                Event::Answered { .. } | Event::Moved { .. } | Event::Closed { .. } => {}
             }
         }
     }

@@ -288,14 +288,21 @@ fn who_holds_a_place_and_wants_nothing_makes_room() {
 
 #[test]
 fn who_says_to_be_somebody_else_takes_nobodys_place() {
-    let honest = Court::new(SIZE, SOURCE, RECEIVER, 1).run().took;
-    let mut court = Court::new(SIZE, SOURCE, RECEIVER, 1);
-    let victims = court.honest();
-    // A second and a third time, so that it comes while the two are connected.
-    court.summon(Way::Impostor, (1, 3), false, LIAR, &victims);
-    let took = court.run().took;
-    let connected = victims.iter().map(|&id| court.lab.peer(id).node.endpoint().connection_count());
-    println!("{took:.2} s, alone {honest:.2} s; connections {:?}", connected.collect::<Vec<_>>());
+    const SEEDS: u64 = 5;
+    let court = |seed| Court::of(Lab::new(seed, SIZE, Faults::none()), SOURCE, RECEIVER, 1);
+    let honest: f64 = (1..=SEEDS).map(|seed| court(seed).run().took).sum();
+    let took = (1..=SEEDS).map(|seed| {
+        let mut court = court(seed);
+        let victims = court.honest();
+        // A second and a third time, so that it comes while the two are connected.
+        court.summon(Way::Impostor, (1, 3), false, LIAR, &victims);
+        let took = court.run().took;
+        let connected = victims.iter().map(|&id| court.lab.peer(id).node.endpoint().connection_count());
+        println!("seed {seed}: {took:.2} s; connections {:?}", connected.collect::<Vec<_>>());
+        took
+    });
+    let took: f64 = took.sum();
+    // What it claims to have is asked of it now and then, and waited for.
     assert!(took <= 1.1 * honest, "{took:.2} s, {honest:.2} s");
 }
 

@@ -52,7 +52,7 @@ impl Flow {
                         None => self.received.push((remote, data.len() as u64)),
                     }
                 }
-                Event::Moved { .. } => {}
+                Event::Answered { .. } | Event::Moved { .. } => {}
                 Event::Closed { handle, .. } => self.out.retain(|&out| out != handle),
             }
         }

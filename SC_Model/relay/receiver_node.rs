@@ -193,7 +193,7 @@ impl ReceiverNode {
                     self.uplink.forget(handle);
                     self.on_closed(now, handle);
                 }
-                Event::Moved { .. } => {}
+                Event::Answered { .. } | Event::Moved { .. } => {}
             }
         }
     }

@@ -54,6 +54,7 @@ impl SourceNode {
                     // Who vanishes must free its place, and not be named as a producer.
                     self.endpoint.set_keep_alive(handle, true);
                 }
+                Event::Answered { .. } => {}
                 Event::Moved { handle, remote } => {
                     self.addrs.insert(handle, remote);
                 }

@@ -140,9 +140,10 @@ pub(crate) fn frame_seeds() -> Vec<Vec<u8>> {
 /// The three bodies of a handshake.
 pub(crate) fn handshake(data: &[u8]) {
     let mut buf = Vec::new();
-    if let Ok(hello) = Hello::decode(data) {
+    if let Ok((hello, frames)) = Hello::decode(data) {
         hello.encode(&mut buf);
-        assert_eq!(Hello::decode(&buf), Ok(hello));
+        buf.extend(frames);
+        assert_eq!(Hello::decode(&buf), Ok((hello, frames)));
         reached(0, u64::from(hello.cookie.is_some()));
     }
     if let Ok(welcome) = Welcome::decode(data) {

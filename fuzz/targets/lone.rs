@@ -322,7 +322,7 @@ impl World {
         let here = &mut self.places[place];
         here.came_in += datagram.len();
         if let Some((Header { kind: Kind::Hello, .. }, body)) = opened {
-            let cookie = Hello::decode(body).ok().and_then(|hello| hello.cookie);
+            let cookie = Hello::decode(body).ok().and_then(|(hello, _)| hello.cookie);
             here.is_proved |= cookie.is_some_and(|cookie| here.cookies.contains(&cookie));
         }
         if let Some((Header { kind: Kind::Data, .. }, body)) = opened {
@@ -362,7 +362,7 @@ impl World {
                     place.cookies.push(cookie);
                 }
             }
-            Kind::Hello => wire.hello_sent = Hello::decode(body).expect("a whole hello").sent,
+            Kind::Hello => wire.hello_sent = Hello::decode(body).expect("a whole hello").0.sent,
             Kind::Welcome | Kind::Data => {
                 assert!(wire.used.insert(header.number), "a packet number is used twice");
                 wire.last = Some(header.number);
@@ -394,6 +394,9 @@ impl World {
     fn take_events(&mut self) {
         while let Some(event) = self.endpoint.poll_event() {
             match event {
+                Event::Answered { handle } => {
+                    assert!(!self.open.get(&handle).expect("it was dialled").is_connected);
+                }
                 Event::Connected { handle, remote, inbound: true } => {
                     reached(4, 0);
                     let open = Open { remote, is_connected: true, is_inbound: true };

@@ -237,6 +237,7 @@ impl World {
     fn take_events(&mut self, side: usize) {
         while let Some(event) = self.sides[side].endpoint.poll_event() {
             match event {
+                Event::Answered { .. } => {}
                 Event::Connected { handle, inbound, .. } => {
                     let dialler = if inbound { 1 - side } else { side };
                     assert_eq!(self.sides[side].handles[dialler].replace(handle), None, "it came up twice");

@@ -10,7 +10,7 @@ pub struct Config {
     pub max_datagram_size: usize,
     /// The longest message that is taken in, B.
     pub max_message: u64,
-    /// How much a peer may make this side hold, B, to within a 64th of it; bounds the rate to this much per round trip.
+    /// How much a peer may make this side hold, B, to within a 64th of it; bounds the rate to this much per round trip. 4 KiB at least.
     pub receive_window: u64,
     /// How long a handshake may take.
     pub handshake_timeout: Duration,

@@ -19,7 +19,7 @@ use std::net::SocketAddr;
 use bytes::Bytes;
 use smallvec::SmallVec;
 
-use self::opening::{HELLO_INTERVAL, HandshakeDue, MAX_HELLO_INTERVAL};
+use self::opening::{Early, HELLO_INTERVAL, HandshakeDue, MAX_HELLO_INTERVAL};
 use self::path_data::PathData;
 use super::clock;
 use super::config::Config;
@@ -27,7 +27,7 @@ use super::congestion::links::Links;
 use super::cookie::Cookie;
 use super::error::{CloseReason, ProtocolViolation};
 use super::frame::{self, Frame};
-use super::handshake::Hello;
+use super::handshake::{Hello, MIN_RECEIVE_WINDOW};
 use super::liveness::Liveness;
 use super::mtu::MtuDiscovery;
 use super::packet::ConnectionId;
@@ -56,7 +56,7 @@ const CLOSE_DISTANCE: u64 = 1 << 15;
 #[derive(Debug)]
 enum State {
     /// Waits for the welcome.
-    HelloSent { cookie: Option<Cookie>, started: Instant, wait: Duration },
+    HelloSent { cookie: Option<Cookie>, started: Instant, wait: Duration, early: Option<Early> },
     /// Data flows.
     Established { received: Received },
 }
@@ -114,7 +114,7 @@ impl Connection {
         config: &Config,
         now: Instant,
     ) -> Connection {
-        let state = State::HelloSent { cookie: None, started: now, wait: HELLO_INTERVAL };
+        let state = State::HelloSent { cookie: None, started: now, wait: HELLO_INTERVAL, early: None };
         let mut connection = Connection::new(key, id, remote, sent, config, now, state);
         // The hello keeps its number however often it is repeated; the welcome says which copy it answers.
         connection.sent.push(Some(SentPacket { sent: now, size: 0, contents: SmallVec::new() }));
@@ -162,7 +162,7 @@ impl Connection {
             config: config.clone(),
             state,
             sent,
-            send: SendWindow::new(0),
+            send: SendWindow::new(MIN_RECEIVE_WINDOW),
             recv: RecvWindow::new(config.receive_window, config.max_message),
             largest_acked: 0,
             newest_ack: 0,
@@ -327,7 +327,7 @@ impl Connection {
         wire_number: u32,
         body: &[u8],
         links: &mut Links,
-        mut messages: impl FnMut(Vec<u8>),
+        messages: impl FnMut(Vec<u8>),
     ) -> Result<(), ProtocolViolation> {
         let highest_sent = self.sent.next_number() - 1;
         let Ok(eliciting) = frame::scan(body, highest_sent) else {
@@ -336,6 +336,35 @@ impl Connection {
         };
         let Some(number) = self.take_in_number(now, wire_number, eliciting) else { return Ok(()) };
         self.stats.received += 1;
+        self.handle_frames(now, number, body, links, messages)
+    }
+
+    /// Takes in what came with the hello of this number that led to this connection.
+    pub fn handle_early(
+        &mut self,
+        now: Instant,
+        wire_number: u32,
+        frames: &[u8],
+        links: &mut Links,
+        messages: impl FnMut(Vec<u8>),
+    ) -> Result<(), ProtocolViolation> {
+        if frame::scan(frames, self.sent.next_number() - 1).is_err() {
+            self.stats.malformed += 1;
+            return Ok(());
+        }
+        self.handle_frames(now, seq::from_wire(wire_number), frames, links, messages)
+    }
+
+    /// Takes in the frames of a packet with this number, all of which can be read.
+    fn handle_frames(
+        &mut self,
+        now: Instant,
+        number: u64,
+        body: &[u8],
+        links: &mut Links,
+        mut messages: impl FnMut(Vec<u8>),
+    ) -> Result<(), ProtocolViolation> {
+        let highest_sent = self.sent.next_number() - 1;
         let mut reader = Reader::new(body);
         while let Ok(Some(frame)) = Frame::decode(&mut reader, highest_sent) {
             match frame {

@@ -21,7 +21,7 @@ use super::connection::{Connection, Elsewhere};
 use super::cookie::{Cookie, CookieJar};
 use super::deadlines::Deadlines;
 use super::error::CloseReason;
-use super::handshake::{Hello, Welcome};
+use super::handshake::{Hello, MIN_RECEIVE_WINDOW, Welcome};
 use super::mtu;
 use super::packet::{self, ConnectionId, Header, Kind};
 use super::path;
@@ -54,6 +54,12 @@ impl Handle {
 /// What the user of an endpoint learns.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Event {
+    /// Somebody who was asked for a connection is there, though it may still refuse: what is queued now goes with the hello that it is
+    /// waiting for, and is there as soon as the connection is.
+    Answered {
+        /// Of this connection.
+        handle: Handle,
+    },
     /// The handshake is over.
     Connected {
         /// Of this connection.
@@ -132,7 +138,15 @@ pub struct Endpoint {
 
 impl Endpoint {
     /// An endpoint without connections, which draws its ids, numbers and keys from `rng`.
+    ///
+    /// # Panics
+    /// If the receive window is smaller than what peers may send before they know it.
     pub fn new(config: Config, mut rng: Rng) -> Endpoint {
+        assert!(
+            config.receive_window >= MIN_RECEIVE_WINDOW,
+            "{} B are too small a window",
+            config.receive_window
+        );
         Endpoint {
             cookies: CookieJar::new(&mut rng),
             links: Links::new(mtu::BASE.min(config.max_datagram_size) as u64),
@@ -347,13 +361,15 @@ impl Endpoint {
         self.stirred.insert(key);
         match kind {
             Kind::Retry => {
-                if let Ok(cookie) = Cookie::decode(&mut Reader::new(body)) {
-                    connection.handle_retry(cookie);
+                if let Ok(cookie) = Cookie::decode(&mut Reader::new(body))
+                    && connection.handle_retry(cookie)
+                {
+                    self.events.push_back(Event::Answered { handle });
                 }
             }
             Kind::Hello => {
                 // The welcome was lost: it is due again, to whoever proves the address again.
-                if let Ok(hello) = Hello::decode(body)
+                if let Ok((hello, _)) = Hello::decode(body)
                     && hello.cookie.is_some_and(|cookie| self.cookies.accepts(now, remote, &cookie))
                 {
                     connection.handle_hello(now, &hello);
@@ -395,7 +411,7 @@ impl Endpoint {
 
     /// A hello of an unknown connection: without a good cookie it gets one and leaves no trace (RFC 9000 §8.1).
     fn handle_stranger(&mut self, now: Instant, from: SocketAddr, header: Header, body: &[u8]) {
-        let Ok(hello) = Hello::decode(body) else {
+        let Ok((hello, early)) = Hello::decode(body) else {
             self.dropped.undecodable += 1;
             return;
         };
@@ -426,8 +442,18 @@ impl Endpoint {
             now,
         );
         log::trace!("{}: established, {from} has dialled", connection.id());
+        let handle = Handle(key);
         self.insert(connection, key);
-        self.events.push_back(Event::Connected { handle: Handle(key), remote: from, inbound: true });
+        self.events.push_back(Event::Connected { handle, remote: from, inbound: true });
+        let connection = self.connections.get_mut(&key).expect("it has just been inserted");
+        let events = &mut self.events;
+        let taken = connection.handle_early(now, header.number, early, &mut self.links, |data| {
+            events.push_back(Event::Message { handle, data });
+        });
+        if let Err(violation) = taken {
+            log::debug!("closing the connection with {from}: {violation}");
+            self.remove(key, CloseReason::Violation(violation));
+        }
     }
 
     fn admits(&self, ip: IpAddr) -> bool {

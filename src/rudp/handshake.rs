@@ -33,13 +33,14 @@ impl Hello {
         }
     }
 
-    /// Reads the body.
-    pub fn decode(body: &[u8]) -> Result<Hello, Malformed> {
+    /// Reads the body, and gives the frames that follow it.
+    pub fn decode(body: &[u8]) -> Result<(Hello, &[u8]), Malformed> {
         let mut reader = Reader::new(body);
         let (receive_window, datagram_size, sent) = (reader.u32()?, reader.u16()?, reader.u32()?);
         let has_cookie = reader.u8()? == 1;
         let cookie = Cookie::decode(&mut reader)?;
-        Ok(Hello { cookie: has_cookie.then_some(cookie), receive_window, datagram_size, sent })
+        let hello = Hello { cookie: has_cookie.then_some(cookie), receive_window, datagram_size, sent };
+        Ok((hello, reader.rest()))
     }
 }
 
@@ -88,6 +89,9 @@ impl Welcome {
 /// The smallest datagram that a peer may ask for, B: the base of RFC 8899 less some room for tunnels.
 pub const MIN_DATAGRAM_SIZE: u16 = 512;
 
+/// What every peer holds of messages before it has said how much it does, B.
+pub const MIN_RECEIVE_WINDOW: u64 = 4 << 10;
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -103,8 +107,10 @@ mod tests {
             let hello = Hello { cookie, receive_window: 1 << 20, datagram_size: 1_200, sent: 77 };
             let mut buf = Vec::new();
             hello.encode(&mut buf);
-            assert_eq!(Hello::decode(&buf), Ok(hello));
             assert!((0..buf.len()).all(|len| Hello::decode(&buf[..len]).is_err()));
+            assert_eq!(Hello::decode(&buf), Ok((hello, &[][..])));
+            buf.extend([1, 2]);
+            assert_eq!(Hello::decode(&buf), Ok((hello, &[1, 2][..])));
         }
         let welcome = Welcome {
             receive_window: 5,

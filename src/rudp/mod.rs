@@ -27,7 +27,7 @@
 //! # The handshake
 //!
 //! ```text
-//! hello    receive window u32 | datagram size u16 | sent u32 | has cookie u8 | cookie, 20 B
+//! hello    receive window u32 | datagram size u16 | sent u32 | has cookie u8 | cookie, 20 B | frames, with a cookie
 //! retry    cookie, 20 B: made at u32 s | tag, 16 B
 //! welcome  receive window u32 | datagram size u16 | hello sent u32 | hello received u32 | sent u32
 //!              | downlink queue u32
@@ -36,9 +36,12 @@
 //!   A                          B
 //!   | hello, no cookie  ------>|   no state at B: the answer is shorter than the question
 //!   |<------ retry with cookie |
-//!   | hello with cookie ------>|   the address is proved: B has a connection now
+//!   | hello with cookie ------>|   the address is proved: B has a connection now, and what the frames say
 //!   |<---------------- welcome |   A has one
 //! ```
+//!
+//! The frames are fragments of small messages, as many as fit into 512 B, of messages that hold at most 4 KiB of the window that B hasn't
+//! told yet. A hello that is repeated has the same, and B takes them in once; the welcome acks them.
 //!
 //! Times are ticks of 62.5 ns of the sender's own clock and wrap; a downlink queue is told in µs. The hello and the welcome are the small first packets from which
 //! both sides take the delay of the empty path.

@@ -14,6 +14,7 @@ use crate::time::{Duration, Instant};
 use crate::units::Rate;
 
 mod amplification;
+mod early;
 mod hardening;
 mod mtu;
 mod path;
@@ -58,7 +59,7 @@ impl Chatter {
         while let Some(event) = self.endpoint.poll_event() {
             match event {
                 Event::Connected { handle, inbound: false, .. } => self.out.push((handle, 0)),
-                Event::Connected { .. } => {}
+                Event::Answered { .. } | Event::Connected { .. } => {}
                 Event::Moved { remote, .. } => self.moved.push((now, remote)),
                 Event::Message { handle, data } => self.received.push((handle, data)),
                 Event::Closed { reason, remote, .. } => {

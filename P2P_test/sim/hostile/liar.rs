@@ -352,7 +352,7 @@ impl Liar {
                     }
                     self.redial.insert(at, remote);
                 }
-                Event::Moved { .. } => {}
+                Event::Answered { .. } | Event::Moved { .. } => {}
             }
         }
     }

@@ -98,7 +98,7 @@ impl Receiver {
             match event {
                 Event::Connected { handle, .. } => self.on_connected(handle),
                 Event::Message { handle, data } => self.on_piece(handle, &data),
-                Event::Moved { .. } => {}
+                Event::Answered { .. } | Event::Moved { .. } => {}
                 Event::Closed { reason, .. } => panic!("a channel broke: {reason}"),
             }
         }

@@ -185,6 +185,7 @@ impl PathProbe {
                     }
                 }
                 Event::Message { handle, data } => self.take(now, handle, &data),
+                Event::Answered { .. } => {}
                 Event::Moved { handle, remote } => {
                     if let Some(inbound) = self.inbound.get_mut(&handle) {
                         inbound.remote = remote;

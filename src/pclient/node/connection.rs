@@ -20,6 +20,8 @@ pub(super) struct Connection {
     pub(super) remote: SocketAddr,
     pub(super) inbound: bool,
     pub(super) established: bool,
+    /// Whether this side, which has dialled, has said who it is.
+    pub(super) introduced: bool,
     /// The node at the other end, once it has said so.
     pub(super) node: Option<u64>,
     /// The other side's numbers for files.
@@ -44,6 +46,7 @@ impl Connection {
             remote,
             inbound,
             established: false,
+            introduced: false,
             node: None,
             channels: SmallMap::new(),
             early: Vec::new(),

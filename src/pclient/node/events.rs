@@ -18,6 +18,8 @@ impl Node {
             self.dials.stir();
         }
         match event {
+            rudp::Event::Answered { handle } if self.is_banned(now, handle) => self.endpoint.close(handle, 3),
+            rudp::Event::Answered { handle } => self.introduce(now, handle),
             rudp::Event::Connected { handle, remote, inbound } => {
                 self.on_connected(now, handle, remote, inbound);
             }
@@ -60,13 +62,21 @@ impl Node {
         if self.is_banned(now, key) {
             return self.endpoint.close(key, 3);
         }
-        say(&mut self.endpoint, key, &Message::Hello { node: self.id });
-        // Whoever dials knows why: it opens the files that it dialled for.
+        if inbound {
+            return say(&mut self.endpoint, key, &Message::Hello { node: self.id });
+        }
+        self.members.values_mut().for_each(|member| member.book.succeeded(remote));
+        self.introduce(now, key);
+    }
+
+    /// Tells somebody who was dialled who this is, and opens the files that it was dialled for: whoever dials knows why.
+    fn introduce(&mut self, now: Instant, key: Handle) {
         let Some(connection) = self.connections.get_mut(&key) else { return };
-        for member in self.members.values_mut().filter(|_| !inbound) {
-            if member.book.contains(remote) {
-                member.book.succeeded(remote);
-                connection.opened.insert(member.swarm.fid());
+        if !std::mem::replace(&mut connection.introduced, true) {
+            say(&mut self.endpoint, key, &Message::Hello { node: self.id });
+        }
+        for member in self.members.values_mut() {
+            if member.book.contains(connection.remote) && connection.opened.insert(member.swarm.fid()) {
                 say(&mut self.endpoint, key, &member.swarm.open_message());
                 member.swarm.on_dialled(now, key);
             }

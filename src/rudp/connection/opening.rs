@@ -5,12 +5,15 @@
 use smallvec::SmallVec;
 
 use super::{Connection, MAX_EXCUSED, State};
+use crate::coding::Writer;
 use crate::rudp::clock;
 use crate::rudp::congestion::links::Links;
 use crate::rudp::cookie::Cookie;
 use crate::rudp::handshake::{Hello, MIN_DATAGRAM_SIZE, Welcome};
 use crate::rudp::packet::{self, Header, Kind};
 use crate::rudp::received::Received;
+use crate::rudp::send_window::{Class, SendWindow};
+use crate::rudp::sent::Content;
 use crate::rudp::seq;
 use crate::rudp::timer::Timer;
 use crate::time::{Duration, Instant};
@@ -19,6 +22,17 @@ use crate::time::{Duration, Instant};
 pub(super) const HELLO_INTERVAL: Duration = Duration::from_millis(500);
 pub(super) const MAX_HELLO_INTERVAL: Duration = Duration::from_millis(1_000);
 
+/// Of what a hello may carry, B: it passes wherever anything does.
+const MAX_EARLY_DATAGRAM: usize = MIN_DATAGRAM_SIZE as usize;
+
+/// What goes with the hello that has the cookie: the peer takes it in as soon as the address is proved, and needs to answer nothing
+/// before (as a client's data in the round trip of RFC 9001 §4.6, but nobody unproved is heard).
+#[derive(Debug)]
+pub(super) struct Early {
+    frames: Vec<u8>,
+    contents: SmallVec<[Content; 2]>,
+}
+
 /// The handshake datagram to send.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum HandshakeDue {
@@ -26,13 +40,25 @@ pub(super) enum HandshakeDue {
     Welcome { hello_sent: u32, hello_received: u32 },
 }
 
-impl Connection {
-    /// Takes in the answer to a hello without a cookie.
-    pub fn handle_retry(&mut self, cookie_from_peer: Cookie) {
-        if let State::HelloSent { cookie, .. } = &mut self.state {
-            *cookie = Some(cookie_from_peer);
-            self.handshake_due = Some(HandshakeDue::Hello);
+impl Early {
+    /// What waits in `send`, as far as it fits behind the hello in `buf`.
+    fn of(send: &mut SendWindow, buf: &[u8]) -> Early {
+        let (mut frames, mut contents) = (Vec::new(), SmallVec::new());
+        let room = MAX_EARLY_DATAGRAM.saturating_sub(buf.len());
+        for class in [Class::Patient, Class::Control] {
+            send.write(class, &mut frames, room, &mut contents);
         }
+        Early { frames, contents }
+    }
+}
+
+impl Connection {
+    /// Takes in the answer to a hello without a cookie. True if it is the first: the peer is there, and what is to be said to it now
+    /// goes with the next hello.
+    pub fn handle_retry(&mut self, cookie_from_peer: Cookie) -> bool {
+        let State::HelloSent { cookie, .. } = &mut self.state else { return false };
+        self.handshake_due = Some(HandshakeDue::Hello);
+        cookie.replace(cookie_from_peer).is_none()
     }
 
     /// Takes in a hello, perhaps a repeated one, whose cookie was good: it deserves a welcome, unless this side is
@@ -46,14 +72,16 @@ impl Connection {
 
     /// Takes in a welcome. True if it establishes the connection.
     pub fn handle_welcome(&mut self, now: Instant, number: u32, welcome: &Welcome, links: &Links) -> bool {
-        let State::HelloSent { started, .. } = self.state else {
+        let State::HelloSent { started, early, .. } = &mut self.state else {
             self.take_in_number(now, number, true);
             return false;
         };
         let rtt = clock::span(clock::at(now).wrapping_sub(welcome.hello_sent));
-        if rtt > now.since(started) + Duration::from_millis(1) {
+        if rtt > now.since(*started) + Duration::from_millis(1) {
             return false;
         }
+        let early = early.take();
+        early.iter().flat_map(|early| &early.contents).for_each(|content| self.send.on_acked(content));
         self.path.rtt.sample(now - rtt, now, Duration::ZERO);
         let known = Duration::from_micros(u64::from(welcome.downlink_queue)).min(MAX_EXCUSED);
         self.path.delay_out.sample(
@@ -89,12 +117,16 @@ impl Connection {
     ) {
         let receive_window = u32::try_from(self.config.receive_window).unwrap_or(u32::MAX);
         let datagram_size = u16::try_from(self.config.max_datagram_size).unwrap_or(u16::MAX);
-        match (due, &self.state) {
-            (HandshakeDue::Hello, State::HelloSent { cookie, wait, .. }) => {
+        match (due, &mut self.state) {
+            (HandshakeDue::Hello, State::HelloSent { cookie, wait, early, .. }) => {
                 let number = seq::to_wire(self.sent.oldest_unsettled());
                 let hello = Hello { cookie: *cookie, receive_window, datagram_size, sent: clock::at(now) };
                 packet::begin(buf, Header { kind: Kind::Hello, connection: self.id, number });
                 hello.encode(buf);
+                if cookie.is_some() {
+                    let early = early.get_or_insert_with(|| Early::of(&mut self.send, buf));
+                    buf.bytes(&early.frames);
+                }
                 packet::seal(buf);
                 self.path.is_certain = links.uplink.in_flight() == 0;
                 self.timers.set(Timer::Handshake, now + *wait);

@@ -104,7 +104,7 @@ impl Liar {
 }
 
 /// The cookie that `from` gets from an endpoint where nobody else waits for an answer.
-fn cookie_for(endpoint: &mut Endpoint, now: Instant, from: SocketAddr) -> Cookie {
+pub(super) fn cookie_for(endpoint: &mut Endpoint, now: Instant, from: SocketAddr) -> Cookie {
     endpoint.handle_datagram(now, from, &hello(0, 7, None));
     let answers = drain(endpoint, now);
     let (header, body) = packet::open(&answers[0].1).unwrap();

@@ -52,7 +52,7 @@ impl End {
                     let welcome = Welcome::decode(body).unwrap();
                     self.connection.handle_welcome(now, header.number, &welcome, &self.links);
                 }
-                Kind::Hello => self.connection.handle_hello(now, &Hello::decode(body).unwrap()),
+                Kind::Hello => self.connection.handle_hello(now, &Hello::decode(body).unwrap().0),
                 _ => {
                     let received = &mut self.received;
                     let taken =
@@ -94,7 +94,7 @@ fn pair(a: u32, b: u32, rng: &mut Rng) -> (End, End, Instant) {
     let (header, body) = packet::open(&hello.1).unwrap();
     assert_eq!(header.number, u32::MAX - a);
     let sent = SentPackets::new(before_end(b), rng.fork());
-    let hello = Hello::decode(body).unwrap();
+    let (hello, _) = Hello::decode(body).unwrap();
     let now = start + LATENCY;
     let server =
         Connection::accept(1, id, addr(0), sent, &hello, header.number, Duration::ZERO, &config, now);
