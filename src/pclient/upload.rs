@@ -196,10 +196,19 @@ impl Upload {
         self.hopeful.remove(&key);
     }
 
-    /// A piece did not get to a peer, or left with it: it is unsent, unless another has it or is getting it.
+    /// Each piece was sent: what only those have who pass nothing on has to be sent again, while there is time to spread it.
+    fn restore_given_away(&mut self, peers: &Peers, availability: &Availability) {
+        let freeloaders = peers.values().filter(|peer| peer.dealings.standing == Standing::Freeloads);
+        for &piece in freeloaders.flat_map(|peer| &peer.queue.given) {
+            self.restore(peers, availability, piece);
+        }
+    }
+
+    /// A piece did not get to a peer that passes it on, or left with it: it is unsent, unless another has it or is getting it.
     fn restore(&mut self, peers: &Peers, availability: &Availability, piece: PieceIndex) {
-        if availability.unspread().get(piece) && !peers.values().any(|peer| peer.queue.given.contains(&piece))
-        {
+        let passes_on =
+            |peer: &Peer| peer.queue.given.contains(&piece) && peer.dealings.standing != Standing::Freeloads;
+        if availability.unspread().get(piece) && !peers.values().any(passes_on) {
             self.unsent.set(piece);
         }
     }
@@ -348,6 +357,9 @@ impl Upload {
         rng: &mut Rng,
     ) -> Option<PieceIndex> {
         let freeloads = peers[&key].dealings.standing == Standing::Freeloads;
+        if self.unsent.is_empty() && !freeloads {
+            self.restore_given_away(peers, availability);
+        }
         if self.unsent.is_empty() || freeloads && !self.is_idle(now) {
             return None;
         }
@@ -362,6 +374,9 @@ impl Upload {
         choice.keep(availability.unspread());
         if let Announced::Known(pieces) = &peers[&key].pieces {
             choice.remove(pieces);
+        }
+        if freeloads {
+            peers[&key].queue.given.iter().for_each(|&piece| _ = choice.clear(piece));
         }
         let is_of_class = |piece: &PieceIndex| piece.get() % modulus == residue;
         if let Some(reader) = self.reader {

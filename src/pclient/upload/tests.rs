@@ -111,6 +111,42 @@ fn a_freeloader_gets_nothing_that_only_it_would_have() {
 }
 
 #[test]
+fn what_only_a_freeloader_got_goes_out_again_when_all_has_gone_out() {
+    let mut table = Table::new(3, 2);
+    let (honest, rider) = (Handle::for_test(0), Handle::for_test(1));
+    table.wants_any(1, 0..1);
+    let (to, wasted) = table.serves();
+    assert_eq!(to, rider, "nobody knows it yet");
+    table.peers.get_mut(&rider).unwrap().dealings.standing = Standing::Freeloads;
+    table.wants_any(0, 0..4);
+    let served: Vec<_> = (0..3).map(|_| table.serves()).collect();
+    assert!(served.iter().all(|&(to, _)| to == honest));
+    assert_eq!(served[2].1, wasted, "after all that nobody has");
+    assert!(matches!(table.next(), Some(Next::Refuse { .. })), "once");
+}
+
+#[test]
+fn a_freeloader_is_not_given_again_what_it_has_got() {
+    let mut table = Table::new(2, 2);
+    let rider = Handle::for_test(1);
+    table.wants_any(1, 0..4);
+    let [first, second] = [0, 1].map(|_| table.serves().1);
+    assert_ne!(first, second);
+    table.peers.get_mut(&rider).unwrap().dealings.standing = Standing::Freeloads;
+    table.wants_any(0, 0..1);
+    // Both are unsent again, and the other's window is full; the uplink idles.
+    assert_eq!(table.next_for(|_| false), None);
+    table.upload.last_earned = Instant::ORIGIN;
+    let is_alone = |key| key == rider;
+    let later = Instant::ORIGIN + IDLE;
+    table.upload.restore_given_away(&table.peers, &table.availability);
+    assert!(!table.upload.unsent.is_empty());
+    let next =
+        table.upload.next(later, &mut table.peers, &table.availability, true, &mut table.rng, is_alone);
+    assert!(matches!(next, Some(Next::Refuse { .. })), "{next:?}");
+}
+
+#[test]
 fn each_piece_goes_out_once_before_any_goes_twice() {
     let mut table = Table::new(6, 2);
     table.wants_any(0, 0..4);
