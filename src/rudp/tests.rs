@@ -177,6 +177,23 @@ fn random_loss_alone_does_not_slow_a_flow() {
 }
 
 #[test]
+fn after_a_long_silence_a_flow_begins_anew_with_a_small_window() {
+    let links = [link(1_000_000, 0, Duration::from_millis(25)), link(0, 0, LATENCY)];
+    let (mut world, nodes) = world(1, Faults::none(), &links);
+    world.with_node(nodes[0], |a, now| a.dial(now, addr(1), u32::MAX, 4_096));
+    let window = |world: &mut World<Chatter>| {
+        world.with_node(nodes[0], |a, now| a.endpoint.stats(now, a.out[0].0).expect("it is open").window)
+    };
+    world.run_until(secs(3.0));
+    let before = window(&mut world);
+    // Long enough for three probe time-outs, too short to be given up.
+    world.set_filter(|_, _, _, _| false);
+    world.run_until(secs(5.5));
+    let after = window(&mut world);
+    assert!(after < before / 4, "{before} B, then {after} B");
+}
+
+#[test]
 fn flows_share_one_uplink() {
     let mut links = vec![link(400_000, 0, LATENCY)];
     links.extend(vec![link(0, 0, LATENCY); 4]);
