@@ -273,14 +273,15 @@ impl Node {
         self.is_pumped = false;
         self.turns.forget(&fid);
         let tag = member.swarm.number();
-        self.connections.values_mut().for_each(|connection| {
-            connection.opened.remove(&fid);
-        });
         for (&key, connection) in self.connections.iter_mut() {
             // Also where the two have parted already: something may still wait there.
             self.endpoint.abandon(key, tag);
-            if let Some(peer) = member.swarm.peers().get(&key) {
+            let (was_opened, peer) = (connection.opened.remove(&fid), member.swarm.peers().get(&key));
+            if let Some(peer) = peer {
                 connection.note_debt(fid, peer.source.owed());
+            }
+            // Who has not answered the opening yet will learn of both.
+            if was_opened || peer.is_some() {
                 say(&mut self.endpoint, key, &Message::Shut { channel: tag.into() });
             }
         }

@@ -60,7 +60,7 @@ pub enum Next {
 #[derive(Debug)]
 pub struct Upload {
     lengths: Lengths,
-    /// The pieces that nobody has, or is getting, from us.
+    /// The pieces that nobody has, or is getting, from us, and those that have to go out again.
     unsent: Bitfield,
     /// Who got each piece first from us, until somebody else has announced it.
     first_to: Vec<Option<Handle>>,
@@ -345,7 +345,7 @@ impl Upload {
         now.since(self.last_earned) >= IDLE
     }
 
-    /// A piece of the class `residue` (mod `modulus`) that was never sent and that nobody relays. None for freeloaders, unless
+    /// A piece of the class `residue` (mod `modulus`) that nobody relays, and that was never sent or has to be again. None for freeloaders, unless
     /// the uplink idles.
     fn choose_piece(
         &mut self,
@@ -357,27 +357,27 @@ impl Upload {
         rng: &mut Rng,
     ) -> Option<PieceIndex> {
         let freeloads = peers[&key].dealings.standing == Standing::Freeloads;
-        if self.unsent.is_empty() && !freeloads {
-            self.restore_given_away(peers, availability);
-        }
-        if self.unsent.is_empty() || freeloads && !self.is_idle(now) {
+        if freeloads && !self.is_idle(now) {
             return None;
+        }
+        if !freeloads && !self.unsent.meets(availability.unspread()) {
+            self.restore_given_away(peers, availability);
         }
         if modulus >= Lengths::MAX_PIECES {
             // A class of one.
             let piece = self.lengths.piece(residue.into())?;
             self.reader = Some(piece);
             let is_free = self.unsent.get(piece) && availability.unspread().get(piece);
-            return Some(piece).filter(|&piece| is_free && !peers[&key].has(piece));
+            let has = peers[&key].has(piece) || peers[&key].queue.given.contains(&piece);
+            return (is_free && !has).then_some(piece);
         }
         let mut choice = self.unsent.clone();
         choice.keep(availability.unspread());
         if let Announced::Known(pieces) = &peers[&key].pieces {
             choice.remove(pieces);
         }
-        if freeloads {
-            peers[&key].queue.given.iter().for_each(|&piece| _ = choice.clear(piece));
-        }
+        // Also where it freeloaded when it got them.
+        peers[&key].queue.given.iter().for_each(|&piece| _ = choice.clear(piece));
         let is_of_class = |piece: &PieceIndex| piece.get() % modulus == residue;
         if let Some(reader) = self.reader {
             let next = choice.iter().skip_while(|&piece| piece < reader).find(is_of_class);
@@ -412,11 +412,14 @@ impl Upload {
         let peer = peers.get_mut(&key).expect("only peers are served");
         self.favours = if peer.dealings.standing.is_choked() { 0 } else { self.favours + 1 };
         self.earned = if peer.dealings.standing == Standing::Freeloads { 0 } else { self.earned + 1 };
-        if peer.queue.given.insert(piece) && self.unsent.clear(piece) && availability.unspread().get(piece) {
-            self.first_to[piece.as_usize()] = Some(key);
-            peer.queue.unspread += 1;
-        }
         peer.queue.serving = Some((id, target));
+        if peer.queue.given.insert(piece) && self.unsent.clear(piece) && availability.unspread().get(piece) {
+            peer.queue.unspread += 1;
+            let former = self.first_to[piece.as_usize()].replace(key);
+            if let Some(former) = former.and_then(|former| peers.get_mut(&former)) {
+                former.queue.unspread = former.queue.unspread.saturating_sub(1);
+            }
+        }
     }
 
     /// Gives back the credit `first` and those of the same class that follow it in the queue.

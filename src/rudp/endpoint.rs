@@ -55,7 +55,7 @@ impl Handle {
 #[derive(Debug, PartialEq, Eq)]
 pub enum Event {
     /// Somebody who was asked for a connection is there, though it may still refuse: what is queued now goes with the hello that it is
-    /// waiting for, and is there as soon as the connection is.
+    /// waiting for, and is there as soon as the connection is. Bulk isn't, nor what doesn't fit beside the hello.
     Answered {
         /// Of this connection.
         handle: Handle,
@@ -174,7 +174,7 @@ impl Endpoint {
         Handle(key)
     }
 
-    /// Queues a message; before the handshake is over it waits. Dropped if the connection is gone: its closing has
+    /// Queues a message; before the handshake is over it waits, unless it goes with the hello. Dropped if the connection is gone: its closing has
     /// been, or will be, told by an event.
     ///
     /// # Panics

@@ -44,7 +44,7 @@
 //! told yet. A hello that is repeated has the same, and B takes them in once; the welcome acks them.
 //!
 //! Times are ticks of 62.5 ns of the sender's own clock and wrap; a downlink queue is told in µs. The hello and the welcome are the small first packets from which
-//! both sides take the delay of the empty path.
+//! both sides take the delay of the empty path, until a smaller or a luckier one shows that it is shorter.
 //!
 //! # Frames of a data datagram
 //!

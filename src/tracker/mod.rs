@@ -39,8 +39,9 @@
 //! ```
 //!
 //! Whatever carries no valid cookie gets `NeedCookie`, however old the client thinks its cookie is, and is not
-//! looked into. Only a lookup that carries none at all is answered at once, with as many holders as fit into no more
-//! bytes than its own: three, or one that has an IPv6 address. Who begins with another question says Hello first.
+//! looked into. Only a lookup is answered at once, with as many holders as fit into no more bytes than its own: three, or
+//! one that has an IPv6 address and another; unless nobody holds the file, very many do, or too many ask. Who begins
+//! with another question says Hello first.
 //! Anything that is not a well-formed request gets silence.
 //!
 //! # Requests

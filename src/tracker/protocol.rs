@@ -73,7 +73,7 @@ pub enum Request {
     Hello,
     /// Joins or refreshes a holding of the sender. Answered with [`Response::Holders`].
     Announce(Announcement),
-    /// Asks for at most `want` holders of a file. Answered with [`Response::Holders`] or [`Response::Unknown`]; without a
+    /// Asks for at most `want` holders of a file. Answered with [`Response::Holders`] or [`Response::Unknown`]; without a valid
     /// cookie, with [`Response::Introduction`] or [`Response::NeedCookie`].
     Lookup {
         /// The file.
@@ -159,7 +159,7 @@ pub enum Response {
         /// At most [`MAX_HOLDERS`] of them. If any is complete, a complete one stands first.
         holders: Vec<Holder>,
     },
-    /// A lookup came without a cookie: the first holders all the same, and the cookie to ask for more with.
+    /// A lookup came without a valid cookie: the first holders all the same, and the cookie to ask for more with.
     Introduction {
         /// To ask with from now on.
         cookie: Cookie,

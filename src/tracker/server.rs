@@ -18,6 +18,9 @@ use crate::rudp::packet::{self, Kind, Transaction};
 use crate::time::Instant;
 use crate::units::Rate;
 
+/// To choose some of more holders takes longer than a forger is worth.
+const MAX_INTRODUCED: usize = 1_000;
+
 /// What a server has seen and done since it began.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Counters {
@@ -78,19 +81,20 @@ impl Server {
         &self.registry
     }
 
-    /// What is told to one that hasn't shown yet that it receives at its address: no more bytes than it has sent.
+    /// What is told to one that hasn't shown yet that it receives at its address: no more bytes than it has sent, and nothing that
+    /// takes long to find.
     fn greet(
         &mut self,
         now: Instant,
         from: SocketAddr,
-        is_first: bool,
         request: &Result<Request, Refusal>,
         len: usize,
     ) -> Response {
         let cookie = self.jar.make(now, from);
         match *request {
-            Ok(Request::Lookup { fid, want }) if is_first && self.outbox.has_room(Asker::Unproven, len) => {
-                let Some(holders) = self.registry.holders(fid) else { return Response::NeedCookie(cookie) };
+            Ok(Request::Lookup { fid, want }) if self.outbox.has_room(Asker::Unproven, len) => {
+                let holders = self.registry.holders(fid).filter(|holders| holders.len() <= MAX_INTRODUCED);
+                let Some(holders) = holders else { return Response::NeedCookie(cookie) };
                 let total = holders.len() as u32;
                 let holders = handout::choose(holders, canonical(from), want, &mut self.rng);
                 Response::Introduction { cookie, total, holders: introduced(holders, len) }
@@ -165,7 +169,7 @@ impl Machine for Server {
         self.handle_timeout(now);
         if !cookie.is_some_and(|cookie| self.jar.accepts(now, from, &cookie)) {
             self.counters.unproven += 1;
-            let response = self.greet(now, from, cookie.is_none(), &request, datagram.len());
+            let response = self.greet(now, from, &request, datagram.len());
             self.queue(Asker::Unproven, from, header.transaction(), &response);
             return;
         }

@@ -60,6 +60,8 @@ impl Node {
         self.newcomers.add(now, key);
         self.unwatched.push(key);
         if self.is_banned(now, key) {
+            // What it has said with its hello is heard by nobody.
+            self.connections.remove(&key);
             return self.endpoint.close(key, 3);
         }
         if inbound {

@@ -226,6 +226,96 @@ fn a_file_has_one_channel_however_often_it_is_opened() {
     assert_eq!(node.connections[&receiver.0].channels.len(), 1);
 }
 
+/// What a node says first over a connection that it has dialled, hello and openings, in the order of their numbers.
+fn dials(
+    node: &mut Node,
+    now: Instant,
+    to: &mut Endpoint,
+    mut meanwhile: impl FnMut(&mut Node),
+) -> Vec<Vec<u8>> {
+    let mut buf = Vec::new();
+    for _ in 0..20 {
+        node.handle_timeout(now);
+        while node.poll_transmit(now, &mut buf).is_some() {
+            to.handle_datagram(now, "10.0.0.9:1".parse().unwrap(), &buf);
+        }
+        while to.poll_transmit(now, &mut buf).is_some() {
+            node.handle_datagram(now, "10.0.0.1:1".parse().unwrap(), &buf);
+        }
+        meanwhile(node);
+    }
+    let mut said = Vec::new();
+    while let Some(event) = to.poll_event() {
+        if let rudp::Event::Message { data, .. } = event {
+            said.push(data);
+        }
+    }
+    said
+}
+
+#[test]
+fn who_answers_is_told_once_who_dials_and_what_for() {
+    let now = Instant::ORIGIN;
+    let mut node = Node::new(Config::default(), TRACKER.parse().unwrap(), Rng::from_seed(1));
+    let mut peer = Endpoint::new(rudp::Config::default(), Rng::from_seed(2));
+    let (first, second) = (Fid::of(b"1"), Fid::of(b"2"));
+    fetch(&mut node, first);
+    names(&mut node, first, &["10.0.0.1:1".parse().unwrap()]);
+    // Another is wanted of the same peer, as soon as that has answered.
+    let mut is_known = false;
+    let said = dials(&mut node, now, &mut peer, |node| {
+        if !std::mem::replace(&mut is_known, true) {
+            fetch(node, second);
+            names(node, second, &["10.0.0.1:1".parse().unwrap()]);
+        }
+    });
+    let said: Vec<Message<'_>> = said.iter().map(|data| Message::decode(data).unwrap()).collect();
+    let opened =
+        |fid| said.iter().filter(|m| matches!(m, Message::Open { fid: of, .. } if *of == fid)).count();
+    let hellos = said.iter().filter(|message| matches!(message, Message::Hello { .. })).count();
+    assert_eq!([hellos, opened(first), opened(second)], [1, 1, 1], "{said:?}");
+}
+
+#[test]
+fn who_has_not_answered_the_opening_is_told_that_it_is_over() {
+    let mut node = Node::new(Config::default(), TRACKER.parse().unwrap(), Rng::from_seed(1));
+    let mut peer = Endpoint::new(rudp::Config::default(), Rng::from_seed(2));
+    let fid = Fid::of(b"1");
+    fetch(&mut node, fid);
+    names(&mut node, fid, &["10.0.0.1:1".parse().unwrap()]);
+    let mut is_over = false;
+    let said = dials(&mut node, Instant::ORIGIN, &mut peer, |node| {
+        if node.connections.values().any(|c| c.opened.contains(&fid))
+            && !std::mem::replace(&mut is_over, true)
+        {
+            assert!(node.swarm(fid).unwrap().peers().is_empty());
+            assert!(node.cancel(Instant::ORIGIN, fid));
+        }
+    });
+    let said: Vec<Message<'_>> = said.iter().map(|data| Message::decode(data).unwrap()).collect();
+    assert!(said.iter().any(|message| matches!(message, Message::Open { .. })), "{said:?}");
+    assert!(said.iter().any(|message| matches!(message, Message::Shut { .. })), "{said:?}");
+}
+
+#[test]
+fn what_the_banned_say_with_their_hello_is_not_heard() {
+    let mut node = Node::new(Config::default(), TRACKER.parse().unwrap(), Rng::from_seed(1));
+    let (fid, liar) = (Fid::of(&piece()), Source(Handle::for_test(1), "10.0.0.1:1".parse().unwrap()));
+    fetch(&mut node, fid);
+    share(&mut node);
+    node.on_connected(Instant::ORIGIN, liar.0, liar.1, true);
+    liar.opens(&mut node, fid);
+    liar.gives(&mut node);
+    liar.gives(&mut node);
+    assert!(node.swarm(fid).unwrap().is_banned(Instant::ORIGIN, liar.1));
+    // It comes again, for another file.
+    let again = Source(Handle::for_test(2), liar.1);
+    node.on_connected(Instant::ORIGIN, again.0, again.1, true);
+    let other = Fid::of(b"a");
+    again.says(&mut node, &Message::Open { channel: 1, fid: other, has_manifest: false, is_complete: false });
+    assert!(node.swarm(other).unwrap().peers().is_empty());
+}
+
 #[test]
 fn who_is_banned_is_not_dialled_either() {
     let mut node = Node::new(Config::default(), TRACKER.parse().unwrap(), Rng::from_seed(1));

@@ -126,24 +126,58 @@ fn what_only_a_freeloader_got_goes_out_again_when_all_has_gone_out() {
 }
 
 #[test]
-fn a_freeloader_is_not_given_again_what_it_has_got() {
-    let mut table = Table::new(2, 2);
-    let rider = Handle::for_test(1);
-    table.wants_any(1, 0..4);
-    let [first, second] = [0, 1].map(|_| table.serves().1);
-    assert_ne!(first, second);
+fn who_freeloads_or_did_is_not_given_again_what_it_has_got() {
+    for standing in [Standing::Freeloads, Standing::Room] {
+        for modulus in [1, Lengths::MAX_PIECES] {
+            let mut table = Table::new(2, 2);
+            let rider = Handle::for_test(1);
+            table.wants_any(1, 0..2);
+            let [first, second] = [0, 1].map(|_| table.serves().1);
+            assert_ne!(first, second);
+            table.peers.get_mut(&rider).unwrap().dealings.standing = Standing::Freeloads;
+            table.upload.restore_given_away(&table.peers, &table.availability);
+            assert!(!table.upload.unsent.is_empty(), "they are to go out again");
+            let peer = table.peers.get_mut(&rider).unwrap();
+            peer.dealings.standing = standing;
+            let what = What::Any { residue: 0, modulus };
+            assert!(table.upload.want(rider, peer, Wanted { id: 9, what }));
+            // The uplink idles: even a freeloader may have what nobody else has.
+            let (peers, availability) = (&mut table.peers, &table.availability);
+            let next =
+                table
+                    .upload
+                    .next(Instant::ORIGIN + IDLE, peers, availability, true, &mut table.rng, |_| true);
+            assert!(matches!(next, Some(Next::Refuse { .. })), "{standing:?}: {next:?}");
+        }
+    }
+}
+
+#[test]
+fn what_goes_out_again_is_owed_by_who_has_it_now() {
+    let mut table = Table::new(1, 3);
+    let (honest, rider) = (Handle::for_test(0), Handle::for_test(1));
+    table.wants_any(1, 0..1);
+    let (_, piece) = table.serves();
     table.peers.get_mut(&rider).unwrap().dealings.standing = Standing::Freeloads;
     table.wants_any(0, 0..1);
-    // Both are unsent again, and the other's window is full; the uplink idles.
-    assert_eq!(table.next_for(|_| false), None);
-    table.upload.last_earned = Instant::ORIGIN;
-    let is_alone = |key| key == rider;
-    let later = Instant::ORIGIN + IDLE;
-    table.upload.restore_given_away(&table.peers, &table.availability);
-    assert!(!table.upload.unsent.is_empty());
-    let next =
-        table.upload.next(later, &mut table.peers, &table.availability, true, &mut table.rng, is_alone);
-    assert!(matches!(next, Some(Next::Refuse { .. })), "{next:?}");
+    assert_eq!(table.serves(), (honest, piece));
+    let unspread = |table: &Table| [honest, rider].map(|key| table.peers[&key].queue.unspread);
+    assert_eq!(unspread(&table), [1, 0]);
+    table.announces(2, piece);
+    assert_eq!(unspread(&table), [0, 0]);
+}
+
+#[test]
+fn what_came_to_others_without_us_keeps_nothing_from_going_out_again() {
+    let mut table = Table::new(2, 3);
+    let rider = Handle::for_test(1);
+    table.wants_any(1, 0..1);
+    let (_, wasted) = table.serves();
+    table.peers.get_mut(&rider).unwrap().dealings.standing = Standing::Freeloads;
+    let other = table.upload.unsent.iter().next().unwrap();
+    table.announces(2, other);
+    table.wants_any(0, 0..1);
+    assert_eq!(table.serves(), (Handle::for_test(0), wasted));
 }
 
 #[test]

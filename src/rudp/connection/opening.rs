@@ -25,8 +25,8 @@ pub(super) const MAX_HELLO_INTERVAL: Duration = Duration::from_millis(1_000);
 /// Of what a hello may carry, B: it passes wherever anything does.
 const MAX_EARLY_DATAGRAM: usize = MIN_DATAGRAM_SIZE as usize;
 
-/// What goes with the hello that has the cookie: the peer takes it in as soon as the address is proved, and needs to answer nothing
-/// before (as a client's data in the round trip of RFC 9001 §4.6, but nobody unproved is heard).
+/// What goes with the hello that has the cookie, a round trip sooner than it could follow the welcome. It never changes: the peer
+/// takes it in once, from whichever repeat comes first, and the welcome acks it whole.
 #[derive(Debug)]
 pub(super) struct Early {
     frames: Vec<u8>,
@@ -57,8 +57,12 @@ impl Connection {
     /// goes with the next hello.
     pub fn handle_retry(&mut self, cookie_from_peer: Cookie) -> bool {
         let State::HelloSent { cookie, .. } = &mut self.state else { return false };
-        self.handshake_due = Some(HandshakeDue::Hello);
-        cookie.replace(cookie_from_peer).is_none()
+        let is_first = cookie.replace(cookie_from_peer).is_none();
+        // Another one goes with the next repeat: who never has enough of them isn't answered for ever.
+        if is_first {
+            self.handshake_due = Some(HandshakeDue::Hello);
+        }
+        is_first
     }
 
     /// Takes in a hello, perhaps a repeated one, whose cookie was good: it deserves a welcome, unless this side is

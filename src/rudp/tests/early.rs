@@ -2,16 +2,17 @@
 
 use std::net::SocketAddr;
 
+use super::super::cookie::CookieJar;
 use super::super::frame::{Fragment, Frame};
 use super::super::handshake::Hello;
-use super::super::packet::Kind;
+use super::super::packet::{self, Kind};
 use super::super::recv_window::MESSAGE_WINDOW;
 use super::hardening::{cookie_for, datagram, drain, stranger};
 use super::{LATENCY, addr, link, message, secs, world};
 use crate::rand::Rng;
 use crate::rudp::{Class, CloseReason, Config, Endpoint, Event, Handle};
 use crate::sim::Faults;
-use crate::time::Instant;
+use crate::time::{Duration, Instant};
 
 /// Hands all that `from` sends now to `to`, as datagrams from `addr`.
 fn pass(now: Instant, from: &mut Endpoint, addr: SocketAddr, to: &mut Endpoint) {
@@ -84,6 +85,36 @@ fn it_counts_as_arrived_when_the_welcome_has() {
     });
     world.run_until(secs(4.0));
     assert_eq!(world.node(nodes[1]).received.len(), many + 1);
+}
+
+#[test]
+fn who_is_never_content_with_a_cookie_is_given_up() {
+    let (mut now, config) = (secs(5.0), Config::default());
+    let mut here = Endpoint::new(config.clone(), Rng::from_seed(1));
+    let handle = here.connect(now, addr(1));
+    here.send(handle, Class::Control, 0, vec![1; 300]);
+    let (start, mut hellos) = (now, Vec::new());
+    // It takes a millisecond to be asked for another one.
+    while here.connection_count() > 0 {
+        for (_, hello) in drain(&mut here, now) {
+            let (header, body) = packet::open(&hello).unwrap();
+            hellos.push(Hello::decode(body).unwrap().1.to_vec());
+            let mut retry = Vec::new();
+            let jar = CookieJar::new(&mut Rng::from_seed(hellos.len() as u64));
+            jar.make(now, addr(0)).encode(&mut retry);
+            let retry = datagram(Kind::Retry, header.connection.0, 0, &retry);
+            here.handle_datagram(now, addr(1), &retry);
+        }
+        now += Duration::from_millis(1);
+        here.handle_timeout(now);
+        assert!(now.since(start) < 2 * config.handshake_timeout, "it never ends");
+    }
+    assert!(hellos.len() < 20, "{} hellos", hellos.len());
+    assert_eq!(hellos[0], []);
+    assert!(
+        hellos[1].len() > 300 && hellos[2..].iter().all(|early| *early == hellos[1]),
+        "each time the same"
+    );
 }
 
 /// What becomes of a hello with a good cookie and these bytes behind it.

@@ -224,11 +224,23 @@ fn the_first_lookup_is_answered_at_once_in_no_more_bytes_than_it_has() {
             talk.ask_with(at(0), asker, Some(&cookie), &announce("a", 0)),
             Response::Holders { total: 41, .. }
         ));
-        // What bears a cookie that is none of ours is somebody else's, or old.
-        let stranger = CookieJar::new(&mut Rng::from_seed(99)).make(at(0), asker);
-        let answer = talk.ask_with(at(0), asker, Some(&stranger), &lookup("a"));
-        assert!(matches!(answer, Response::NeedCookie(_)), "{answer:?}");
+        let stale = CookieJar::new(&mut Rng::from_seed(99)).make(at(0), asker);
+        let answer = talk.ask_with(at(0), asker, Some(&stale), &lookup("a"));
+        assert!(matches!(answer, Response::Introduction { .. }), "{answer:?}");
     }
+}
+
+#[test]
+fn nobody_is_chosen_of_very_many_for_who_may_be_a_forger() {
+    let mut talk = Talk::with(Limits { per_address: 2_000, ..Limits::default() });
+    for host in 0..=MAX_INTRODUCED as u16 {
+        let from = SocketAddr::from(([10, 1, (host >> 8) as u8, host as u8], 1));
+        let answer = talk.ask_with(at(0), addr(1), None, &lookup("a"));
+        assert_eq!(matches!(answer, Response::Introduction { .. }), host > 0, "of {host}");
+        talk.ask(at(0), from, &announce("a", 1));
+    }
+    let answer = talk.ask_with(at(0), addr(1), None, &lookup("a"));
+    assert!(matches!(answer, Response::NeedCookie(_)), "{answer:?}");
 }
 
 #[test]
