@@ -165,7 +165,7 @@ pub enum Response {
         cookie: Cookie,
         /// How many holders there are in all, the asker included if it is one.
         total: u32,
-        /// Some of them, as [`introduced`] leaves them. If any is complete, a complete one stands first.
+        /// As many of them as fit into no more bytes than the question had. If any is complete, a complete one stands first.
         holders: Vec<Holder>,
     },
     /// Nobody holds this file.

@@ -62,12 +62,14 @@ impl Witness {
 
     fn on_fragment(&mut self, connection: ConnectionId, fragment: &Fragment<'_>) {
         let name = (connection, fragment.message);
-        if fragment.offset == 0
-            && let Ok(Message::Block { piece, block, data, .. }) = Message::decode(fragment.data)
-        {
-            let piece = self.lengths.piece(piece).expect("only pieces of the file are served");
-            let start = self.lengths.piece_range(piece).start + block * u64::from(BLOCK_LEN);
-            self.blocks.insert(name, start as i64 - (fragment.data.len() - data.len()) as i64);
+        if fragment.offset == 0 {
+            // A hello that was long on its way brings a connection of the same name up again, with the same numbers.
+            self.blocks.remove(&name);
+            if let Ok(Message::Block { piece, block, data, .. }) = Message::decode(fragment.data) {
+                let piece = self.lengths.piece(piece).expect("only pieces of the file are served");
+                let start = self.lengths.piece_range(piece).start + block * u64::from(BLOCK_LEN);
+                self.blocks.insert(name, start as i64 - (fragment.data.len() - data.len()) as i64);
+            }
         }
         let Some(&start) = self.blocks.get(&name) else { return };
         assert!(!self.has_cancelled, "content leaves after the cancel was answered");
