@@ -21,7 +21,7 @@ use self::stage::{Outcome, Stage};
 const SEEDS: u64 = 1_000;
 
 /// Seeds that failed once, and what was seen then.
-const FOUND: [(u64, &str); 16] = [
+const FOUND: [(u64, &str); 17] = [
     (52, "a node that had left let in who dialled it, and left them alone with a connection"),
     (200, "a fast receiver waited for the last piece beside neighbours that had it"),
     (889, "a receiver at 5 kB/s got the content five times over, but for its last bytes"),
@@ -38,6 +38,10 @@ const FOUND: [(u64, &str); 16] = [
     (56643, "an open was damaged, though its crc was right, and what the peer had was never known"),
     (56680, "a source whose open was damaged passed for one that had nothing"),
     (85612, "a source's channel was damaged in its open, and its blocks belonged to nobody"),
+    (
+        4282,
+        "each new connection took the word of the others for a queue that had gone, and the uplink stayed narrow",
+    ),
 ];
 
 fn play(seed: u64) -> Outcome {

@@ -210,6 +210,25 @@ fn flows_share_one_uplink() {
 }
 
 #[test]
+fn flows_that_all_take_a_longer_way_for_a_queue_find_out() {
+    let mut links = vec![link(20_000, 0, LATENCY)];
+    links.extend(vec![link(0, 0, LATENCY); 3]);
+    let (mut world, nodes) = world(2, Faults::none(), &links);
+    for n in 1..=3 {
+        world.with_node(nodes[0], |a, now| a.dial(now, addr(n), u32::MAX, 4_096));
+    }
+    let received = |world: &World<Chatter>| nodes[1..].iter().map(|&n| world.node(n).bytes_received()).sum();
+    world.run_until(secs(5.0));
+    world.set_latency(nodes[0], Duration::from_millis(300), Duration::ZERO);
+    world.run_until(secs(60.0));
+    let before: usize = received(&world);
+    world.run_until(secs(80.0));
+    let share = (received(&world) - before) as f64 / (20.0 * 20_000.0);
+    println!("{share:.3} of the link");
+    assert!(share > 0.9, "{share}");
+}
+
+#[test]
 fn flows_share_one_downlink() {
     let mut links = vec![link(0, 400_000, LATENCY)];
     links.extend(vec![link(0, 0, LATENCY); 4]);

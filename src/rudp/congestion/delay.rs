@@ -7,7 +7,8 @@
 //! A path may become longer while it is used. That looks like a queue that never goes, and whose it would be can't be seen.
 //! It is taken for the path only where for ten seconds it was longer than all that this end had under way
 //! ([`DelayFilter::reconsider`]), or stood before packets that came long after all others ([`DelayFilter::reconsider_gaps`]), and nobody
-//! else was known to send to the same receiver. Another program's standing queue is then taken for the path too, as over
+//! else was known to send to the same receiver; or where it stood before a packet for which the own uplink was
+//! [drained](super::drain) ([`DelayFilter::relearn`]). Another program's standing queue is then taken for the path too, as over
 //! RFC 6817's base history.
 
 use crate::rudp::clock::{self, Ticks};
@@ -123,6 +124,11 @@ impl DelayFilter {
         excess.is_some_and(|excess| self.lengthen(excess))
     }
 
+    /// The newest sample saw no queue but what may be `at_receiver`: the rest is the path. True if it has become longer.
+    pub fn relearn(&mut self, at_receiver: Duration) -> bool {
+        self.newest[0].is_some_and(|(_, queue)| self.lengthen(queue.saturating_sub(at_receiver)))
+    }
+
     /// The path takes so much longer than was thought; false if that is nothing.
     fn lengthen(&mut self, excess: Duration) -> bool {
         if excess.is_zero() {
@@ -216,6 +222,19 @@ mod tests {
         assert_eq!(after_rounds(900, false, true, true), queue, "another came between, and none knows when");
         assert_eq!(after_rounds(900, true, false, true), queue, "others may have been sent between");
         assert_eq!(after_rounds(900, true, true, false), queue, "it may be anybody's");
+    }
+
+    #[test]
+    fn what_queues_though_the_uplink_is_drained_is_the_path() {
+        let mut filter = DelayFilter::default();
+        filter.sample(at(0), 0, micros(320_000), Duration::from_millis(300));
+        filter.sample(at(1), 0, micros(340_000), Duration::ZERO);
+        assert!(filter.relearn(Duration::from_millis(50)));
+        filter.sample(at(2), 0, micros(330_000), Duration::ZERO);
+        assert_eq!(filter.queue(at(2)), Some(Duration::from_millis(40)));
+        assert!(!filter.relearn(Duration::from_millis(50)), "that much may be at the receiver");
+        filter.sample(at(3), 0, micros(25_000), Duration::ZERO);
+        assert_eq!(filter.queue(at(3)), Some(Duration::ZERO), "it was a queue after all");
     }
 
     #[test]

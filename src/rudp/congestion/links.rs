@@ -1,5 +1,6 @@
 //! What the connections of an endpoint have in common: its uplink and its downlink.
 
+use super::drain::Drain;
 use super::window::DelayWindow;
 use crate::time::{Duration, Instant};
 
@@ -29,7 +30,12 @@ impl Links {
     /// Idle links for datagrams of up to `datagram` B.
     pub fn new(datagram: u64) -> Links {
         Links {
-            uplink: Uplink { window: DelayWindow::new(datagram), in_flight: 0, seen: QueueWords::default() },
+            uplink: Uplink {
+                window: DelayWindow::new(datagram),
+                drain: Drain::default(),
+                in_flight: 0,
+                seen: QueueWords::default(),
+            },
             downlink: Downlink { seen: QueueWords::default() },
         }
     }
@@ -46,6 +52,7 @@ impl Links {
 #[derive(Debug)]
 pub struct Uplink {
     window: DelayWindow,
+    drain: Drain,
     in_flight: u64,
     seen: QueueWords,
 }
@@ -53,7 +60,7 @@ pub struct Uplink {
 impl Uplink {
     /// Whether another datagram may go.
     pub fn has_room(&self) -> bool {
-        self.window.has_room(self.in_flight)
+        if self.drain.is_on() { self.in_flight == 0 } else { self.window.has_room(self.in_flight) }
     }
 
     /// What a connection may have in flight before it has seen a queue, B: what this uplink takes in a quarter of its window is
@@ -82,9 +89,11 @@ impl Uplink {
         self.in_flight
     }
 
-    /// A datagram of `size` B left.
-    pub fn on_sent(&mut self, size: u64) {
+    /// A datagram of `size` B left. True if the uplink was [drained](Drain) for it: what it finds queued isn't here.
+    pub fn on_sent(&mut self, size: u64) -> bool {
+        let is_first = self.in_flight == 0 && self.drain.on_sent_alone();
         self.in_flight += size;
+        is_first
     }
 
     /// `size` B were acked, lost, or given up.
@@ -93,8 +102,12 @@ impl Uplink {
     }
 
     /// The uplink's queue for whoever has measured none of its own yet: by the word of those that began while nothing was under
-    /// way from here, as others may have taken a part of it for the path; if there is none, of all.
-    pub fn queue(&self, now: Instant) -> Duration {
+    /// way from here, as others may have taken a part of it for the path; if there is none, of all. None at all for who
+    /// `is_lone`, with nothing else under way: what others have seen before that has gone.
+    pub fn queue(&self, now: Instant, is_lone: bool) -> Duration {
+        if is_lone {
+            return Duration::ZERO;
+        }
         let is_heard = |word: &&Word| word.is_fresh(now) && word.is_certain;
         let certain = self.seen.words.iter().filter(is_heard).map(|word| word.queue).min();
         certain.or_else(|| self.seen.smallest(now)).unwrap_or_default()
@@ -110,6 +123,7 @@ impl Uplink {
     /// `acked` B arrived while the uplink's queue was `queue`; before that, `in_flight` B had been in flight.
     pub fn on_acked(&mut self, now: Instant, acked: u64, queue: Duration, in_flight: u64, srtt: Duration) {
         self.window.on_ack(now, acked, queue, in_flight, srtt);
+        self.drain.on_ack(now, self.window.is_narrow(), self.seen.has_two(now), queue);
     }
 }
 
@@ -250,7 +264,7 @@ mod tests {
         links.forget(2, 100);
         assert_eq!(links.uplink.observe(at(610), 3, ms(95), true), ms(95));
         assert_eq!(links.uplink.in_flight(), 0);
-        assert_eq!(links.uplink.queue(at(2_000)), ms(0));
+        assert_eq!(links.uplink.queue(at(2_000), false), ms(0));
     }
 
     #[test]
@@ -258,9 +272,10 @@ mod tests {
         let mut links = Links::new(1_200);
         links.uplink.observe(at(0), 1, ms(50), true);
         assert_eq!(links.uplink.observe(at(1), 2, ms(10), false), ms(10), "who shares it hears all");
-        assert_eq!(links.uplink.queue(at(2)), ms(50));
+        assert_eq!(links.uplink.queue(at(2), false), ms(50));
+        assert_eq!(links.uplink.queue(at(2), true), ms(0), "it has gone");
         links.uplink.observe(at(600), 2, ms(10), false);
-        assert_eq!(links.uplink.queue(at(600)), ms(10), "nobody else has spoken of late");
+        assert_eq!(links.uplink.queue(at(600), false), ms(10), "nobody else has spoken of late");
     }
 
     #[test]

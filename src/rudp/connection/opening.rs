@@ -92,7 +92,7 @@ impl Connection {
             now,
             welcome.hello_sent,
             welcome.hello_received,
-            known + links.uplink.queue(now),
+            known + links.uplink.queue(now, self.path.is_certain),
         );
         self.path.delay_in.sample(now, welcome.sent, clock::at(now), links.downlink.queue(now));
         self.apply_params(welcome.receive_window, welcome.datagram_size);

@@ -34,6 +34,8 @@ pub(super) struct PathData {
     /// Whether it was measured once while nothing else was under way from here, and the last packet that may show it.
     pub(super) is_certain: bool,
     pub(super) lone: Option<u64>,
+    /// The last packet for which the uplink was drained.
+    pub(super) drained: Option<u64>,
     /// The way in, measured by timestamps.
     pub(super) delay_in: DelayFilter,
     pub(super) pacer: Pacer,
@@ -60,6 +62,7 @@ impl PathData {
             queue_at_peer: Duration::ZERO,
             is_certain: false,
             lone: None,
+            drained: None,
             delay_in: DelayFilter::default(),
             pacer: Pacer::new(datagram, now),
             timestamps: Timestamps::default(),

@@ -71,19 +71,25 @@ impl Connection {
         if let Some(sent) = largest_sent {
             self.path.rtt.sample(sent, now, ack.delay);
             if ack.delay <= STALE_ACK {
+                let at_receiver = ack.downlink_queue.min(MAX_EXCUSED);
+                let is_lone = self.path.lone == Some(largest);
                 let known = match self.path.delay_out.has_base() {
                     true => Duration::ZERO,
-                    false => ack.downlink_queue.min(MAX_EXCUSED) + links.uplink.queue(now),
+                    false => at_receiver + links.uplink.queue(now, is_lone),
                 };
                 self.path.delay_out.sample(now, clock::at(sent), ack.received, known);
-                self.path.is_certain |= self.path.lone == Some(largest);
+                self.path.is_certain |= is_lone;
                 let is_held = self.path.window.is_narrow() || links.uplink.window().is_narrow();
                 let is_alone = ack.downlink_queue == Duration::ZERO;
                 let own = (is_held && is_alone).then(|| self.path.time_for(uplink_in_flight));
                 let is_next = arrived == 1 && self.sent.in_flight_below(largest).next().is_none();
                 let is_all_alone = is_held && is_alone && uplink_in_flight == in_flight;
                 let delay = &mut self.path.delay_out;
-                if delay.reconsider(now, own) || delay.reconsider_gaps(now, is_next, is_all_alone) {
+                let is_drained = self.path.drained == Some(largest);
+                if delay.reconsider(now, own)
+                    || delay.reconsider_gaps(now, is_next, is_all_alone)
+                    || is_drained && delay.relearn(at_receiver)
+                {
                     log::trace!("{}: the path has become longer", self.id);
                     self.path.rtt.forget_min();
                 }

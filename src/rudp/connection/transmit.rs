@@ -168,7 +168,9 @@ impl Connection {
         self.sent.push(Some(SentPacket { sent: now, size, contents }));
         if self.path.probes < DISCHARGE_PROBES {
             self.uplink_charge += size;
-            links.uplink.on_sent(size);
+            if links.uplink.on_sent(size) {
+                self.path.drained = Some(self.sent.next_number() - 1);
+            }
         }
         self.path.on_sent(size);
         self.last_eliciting = now;
