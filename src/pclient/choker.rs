@@ -28,9 +28,11 @@ const STAY: f64 = 2.0;
 const NEARLY: f64 = 0.5;
 /// Who has lost its place for giving too little gets none for that long, but on trial: else who gives about as much as the last of
 /// the best would win and lose it all the time. Four times as long each time that it hasn't kept it for 20 s; a later fall counts as the first.
+/// Whoever had it for a moment only, as a slow one that gives by fits and starts does, waits from the first time as from the second.
 const PROBATION: Duration = Duration::from_secs(15);
 const MAX_PROBATION: Duration = Duration::from_secs(120);
 const LASTING: Duration = Duration::from_secs(20);
+const MOMENT: Duration = Duration::from_secs(4);
 /// An uplink of so many B/s has the fewest places; one that is n times as fast, √n times as many.
 const SLOW_UPLINK: f64 = 200_000.0;
 const LEAST_PLACES: usize = 4;
@@ -83,7 +85,8 @@ pub struct Probation {
 impl Probation {
     /// It has lost a place that it had for `had`.
     pub(super) fn begin(&mut self, now: Instant, had: Duration) {
-        let again = (self.length * 4).clamp(PROBATION, MAX_PROBATION);
+        let last = if had < MOMENT { self.length.max(PROBATION) } else { self.length };
+        let again = (last * 4).clamp(PROBATION, MAX_PROBATION);
         self.length = if had >= LASTING { PROBATION } else { again };
         self.until = Some(now + self.length);
     }
@@ -255,7 +258,7 @@ mod tests {
     #[test]
     fn who_stops_giving_loses_its_place_at_once_and_regains_it() {
         let mut table = Table::new(&[1e4, 1e4, 1e4, 5e3, 0.0]);
-        table.round();
+        (0..5).for_each(|_| table.round());
         assert_eq!(table.who(Standing::Merit), [0, 1, 2, 3]);
         table.of(0).merit = 1e3;
         table.round();
@@ -273,7 +276,7 @@ mod tests {
         let mut table = Table::new(&[1e4, 1e4, 1e4, 5e3, 0.0]);
         table.round();
         let mut waits = Vec::new();
-        for keeps in [1, 1, 1, 1, 1, 20, 1] {
+        for keeps in [5, 5, 5, 5, 5, 20, 5, 20, 1] {
             (0..keeps).for_each(|_| table.round());
             table.of(0).merit = 1e3;
             table.round();
@@ -284,7 +287,7 @@ mod tests {
             }
             waits.push(table.now.since(lost).as_secs());
         }
-        assert_eq!(waits, [15, 60, 120, 120, 120, 15, 60]);
+        assert_eq!(waits, [15, 60, 120, 120, 120, 15, 60, 15, 60]);
     }
 
     #[test]
