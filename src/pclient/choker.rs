@@ -85,8 +85,8 @@ pub struct Probation {
 impl Probation {
     /// It has lost a place that it had for `had`.
     pub(super) fn begin(&mut self, now: Instant, had: Duration) {
-        let last = if had < MOMENT { self.length.max(PROBATION) } else { self.length };
-        let again = (last * 4).clamp(PROBATION, MAX_PROBATION);
+        let least = if had < MOMENT { 4 * PROBATION } else { PROBATION };
+        let again = (self.length * 4).clamp(least, MAX_PROBATION);
         self.length = if had >= LASTING { PROBATION } else { again };
         self.until = Some(now + self.length);
     }

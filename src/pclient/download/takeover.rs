@@ -3,7 +3,7 @@
 use super::{Ask, Download, MAX_REFUSALS, Peers};
 use crate::pclient::peer::{Announced, Peer, Request, Source};
 use crate::rudp::Handle;
-use crate::time::Instant;
+use crate::time::{Duration, Instant};
 
 /// Most requests that a block is under way in, where those who were asked before have fallen silent.
 const MAX_COPIES: u32 = 4;
@@ -12,8 +12,10 @@ const MAX_COPIES: u32 = 4;
 const STEAL_GAIN: f64 = 0.25;
 const STEAL_GAIN_AT_END: f64 = 0.5;
 
-/// At the end, what a source has not begun to send and would take longer to, s, is asked of another instead.
+/// At the end, a request that a source has not begun to send, and that would take it longer than this, s, goes to another.
 const LONG_AT_END: f64 = 1.0;
+/// But first it has that long, and two round trips, to begin.
+const SOON: Duration = Duration::from_millis(250);
 
 impl Download {
     /// For a source that has nothing to do for us: takes over the last request of the slowest one, if that brings it
@@ -45,8 +47,10 @@ impl Download {
     /// Whether the first request of a source most likely comes too late to be waited for, and has not left yet.
     fn may_take_first(&self, now: Instant, source: &Source) -> bool {
         let is_at_end = self.blocks.untouched.is_empty();
+        // Whoever has just been asked isn't slow for having idled before.
+        let may_be_judged = || now.since(source.active) >= SOON + 2 * source.min_rtt;
         let is_slow = || source.rate_when_busy > 0.0 && source.time_to_deliver(now) > LONG_AT_END;
-        source.keeps_waiting(now) || is_at_end && !source.has_begun() && is_slow()
+        source.keeps_waiting(now) || is_at_end && !source.has_begun() && may_be_judged() && is_slow()
     }
 
     /// The request that `thief` had best take over: of the slowest source, and the last of those that it has itself.

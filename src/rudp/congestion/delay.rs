@@ -8,7 +8,7 @@
 //! It is taken for the path only where for ten seconds it was longer than all that this end had under way
 //! ([`DelayFilter::reconsider`]), or stood before packets that came long after all others ([`DelayFilter::reconsider_gaps`]), and nobody
 //! else was known to send to the same receiver; or where it stood before a packet for which the own uplink was
-//! [drained](super::drain) ([`DelayFilter::relearn`]). Another program's standing queue is then taken for the path too, as over
+//! [drained](super::drain) ([`DelayFilter::relearn`]): with it goes what is queued at the receiver and wasn't told, until it has gone. Another program's standing queue is then taken for the path too, as over
 //! RFC 6817's base history.
 
 use crate::rudp::clock::{self, Ticks};

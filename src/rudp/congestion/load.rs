@@ -2,7 +2,8 @@
 //!
 //! What has waited for a link comes out of it in one go, as fast as it can. So the greatest rate over a tenth of a second is that of
 //! the link (packet trains; Dovrolis, Ramanathan, Moore, "What do packet dispersion techniques measure?", INFOCOM 2001), and a full
-//! one brings nearly as much all the time. One that has never been full may pass for it; nothing else is concluded.
+//! one brings nearly as much all the time. One that has never been full may pass for it; one in front of which things come in bursts
+//! for other reasons (this program stood still, others use the link) may pass for one that has room.
 
 use crate::time::{Duration, Instant};
 
@@ -46,7 +47,7 @@ impl Load {
         self.lately += (rate - self.lately) / SPANS;
         let (since, [peak, before]) = self.peaks;
         self.peaks = match now.since(since) > LATE {
-            true => (now, [rate, peak]),
+            true => (now, [rate, if now.since(since) > 2 * LATE { 0.0 } else { peak }]),
             false => (since, [peak.max(rate), before]),
         };
         let greatest = self.peaks.1.into_iter().fold(0.0, f64::max);
