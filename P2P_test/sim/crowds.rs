@@ -3,20 +3,22 @@
 use swarmcast::simulate::{Report, Scenario, run};
 
 /// A source with an uplink of `up` B/s, `count` receivers of 200 kB/s, and one more with a downlink of `down` B/s.
-fn crowd(size: u64, up: u64, count: u64, down: u64) -> Report {
+fn crowd(seed: u64, size: u64, up: u64, count: u64, down: u64) -> Report {
     let nodes = format!(
         "[[nodes]]\nrole = \"source\"\nup = {up}\ndown = \"200k\"\n\
          [[nodes]]\nrole = \"receiver\"\ncount = {count}\nup = \"200k\"\ndown = \"200k\"\n\
          [[nodes]]\nrole = \"receiver\"\nup = \"200k\"\ndown = {down}\n"
     );
-    let scenario = Scenario::parse(&format!("size = {size}\ntracker = \"10k\"\ngive_up = \"20m\"\n{nodes}"));
+    let scenario = Scenario::parse(&format!(
+        "seed = {seed}\nsize = {size}\ntracker = \"10k\"\ngive_up = \"20m\"\n{nodes}"
+    ));
     run(&scenario.expect("it is well formed"))
 }
 
 #[test]
 fn a_slow_source_serves_many_in_turn() {
     for count in [8, 14, 25] {
-        let report = crowd(94_000, 5_600, count, 200_000);
+        let report = crowd(1, 94_000, 5_600, count, 200_000);
         println!(
             "{count} receivers: last ÷ D {:?}, the source sent {}",
             report.ratio(),
@@ -29,12 +31,19 @@ fn a_slow_source_serves_many_in_turn() {
 
 #[test]
 fn a_slow_receiver_among_many_fast_ones_gets_it_too() {
-    for (count, worst) in [(8, 1.5), (18, 1.5), (30, 3.0)] {
-        let report = crowd(160_000, 200_000, count, 5_000);
-        let slow = report.receivers.last().expect("there is one");
-        println!("{count} others: last ÷ D {:?}, received {:.2} F", report.ratio(), slow.received);
-        assert_eq!(report.undone(), 0);
-        assert!(report.ratio().expect("all are done") < worst);
+    const SEEDS: u64 = 20;
+    for (count, worst) in [(8, 1.3), (18, 1.6), (30, 2.0)] {
+        let ratios: Vec<f64> = (1..=SEEDS)
+            .map(|seed| {
+                let report = crowd(seed, 160_000, 200_000, count, 5_000);
+                assert_eq!(report.undone(), 0, "seed {seed}");
+                report.ratio().expect("all are done")
+            })
+            .collect();
+        // From one seed to the next it may be half as much again.
+        let mean = ratios.iter().sum::<f64>() / ratios.len() as f64;
+        println!("{count} others: last ÷ D {mean:.2}; {ratios:.2?}");
+        assert!(mean < worst);
     }
 }
 
