@@ -250,6 +250,11 @@ impl Source {
         left as f64 / self.meter.rate(now).max(1.0)
     }
 
+    /// Whether any of the block that comes next has come.
+    pub fn has_begun(&self) -> bool {
+        self.partial > 0
+    }
+
     /// Bytes under way, without what has come of the block that comes now.
     pub fn left_to_come(&self) -> u64 {
         let first = self.requests.front().map_or(0, |request| request.bytes);
@@ -277,7 +282,7 @@ impl Source {
     /// Whether what was asked of it first most likely still waits for its turn there. Where answers take longer anyway, what is
     /// taken back after a moment is on its way already, and comes for nothing, time and again.
     pub fn keeps_waiting(&self, now: Instant) -> bool {
-        self.partial == 0 && now.since(self.active) >= self.pause.clamp(MAX_WAIT, *SILENCE.end())
+        !self.has_begun() && now.since(self.active) >= self.pause.clamp(MAX_WAIT, *SILENCE.end())
     }
 
     /// It didn't give what it was asked for. Who does so time and again gets in the way of those who would: it is asked again after

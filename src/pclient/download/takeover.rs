@@ -1,9 +1,9 @@
 //! Taking requests over: from sources that are slow, or have fallen silent, by those that have nothing to do.
 
 use super::{Ask, Download, MAX_REFUSALS, Peers};
-use crate::pclient::peer::{Announced, Peer, Request};
+use crate::pclient::peer::{Announced, Peer, Request, Source};
 use crate::rudp::Handle;
-use crate::time::Instant;
+use crate::time::{Duration, Instant};
 
 /// Most requests that a block is under way in, where those who were asked before have fallen silent.
 const MAX_COPIES: u32 = 4;
@@ -12,11 +12,17 @@ const MAX_COPIES: u32 = 4;
 const STEAL_GAIN: f64 = 0.25;
 const STEAL_GAIN_AT_END: f64 = 0.5;
 
+/// At the end, a request that a source has not begun to send, and that would take it longer than this, s, goes to another.
+const LONG_AT_END: f64 = 1.0;
+/// But first it has that long, and two round trips, to begin.
+const SOON: Duration = Duration::from_millis(250);
+
 impl Download {
     /// For a source that has nothing to do for us: takes over the last request of the slowest one, if that brings it
     /// much sooner. A request that another source is in the middle of is doubled instead, and only after silence.
     pub fn steal(&mut self, now: Instant, peers: &mut Peers, thief: Handle) -> Vec<(Handle, Ask)> {
         let Some((victim, index)) = self.find_prey(now, peers, thief) else { return Vec::new() };
+        let may_take_first = self.may_take_first(now, &peers[&victim].source);
         let source = &mut peers.get_mut(&victim).expect("just seen").source;
         let mut target = source.requests()[index].target.clone().expect("credits aren't stolen");
         let needs_one_giver = self.blocks.needs_one_giver(target.piece);
@@ -28,7 +34,7 @@ impl Download {
         if index == 0 {
             source.on_missed(now);
         }
-        if index > 0 || source.keeps_waiting(now) || needs_one_giver {
+        if index > 0 || may_take_first || needs_one_giver {
             let request = source.take(index);
             self.release(&request);
             asks.push((victim, Ask::Cancel { id: request.id }));
@@ -36,6 +42,15 @@ impl Download {
         let id = self.request(now, peers, thief, Some(target.clone()));
         asks.push((thief, Ask::Blocks { id, target }));
         asks
+    }
+
+    /// Whether the first request of a source most likely comes too late to be waited for, and has not left yet.
+    fn may_take_first(&self, now: Instant, source: &Source) -> bool {
+        let is_at_end = self.blocks.untouched.is_empty();
+        // Whoever has just been asked isn't slow for having idled before.
+        let may_be_judged = || now.since(source.active) >= SOON + 2 * source.min_rtt;
+        let is_slow = || source.rate_when_busy > 0.0 && source.time_to_deliver(now) > LONG_AT_END;
+        source.keeps_waiting(now) || is_at_end && !source.has_begun() && may_be_judged() && is_slow()
     }
 
     /// The request that `thief` had best take over: of the slowest source, and the last of those that it has itself.
@@ -69,7 +84,7 @@ impl Download {
             if index == 0 && !may_go(request, most) {
                 continue;
             }
-            if index == 0 && !peer.source.is_silent(now) && !peer.source.keeps_waiting(now) {
+            if index == 0 && !peer.source.is_silent(now) && !self.may_take_first(now, &peer.source) {
                 continue;
             }
             let eta = peer.source.time_to_deliver(now);

@@ -197,6 +197,26 @@ fn a_request_that_waits_for_its_turn_elsewhere_is_taken_over() {
 }
 
 #[test]
+fn what_a_slow_one_has_not_begun_is_taken_over_at_the_end() {
+    for (begun, is_at_end) in [(0, true), (1, true), (0, false)] {
+        let mut table = Table::new(if is_at_end { 3 } else { 4 });
+        let slow = table.relay(1, &[0, 1]);
+        assert_eq!(pieces(&table.fill(slow)), [0, 1]);
+        table.now += Duration::from_secs(8);
+        table.delivers(slow, 0, 0);
+        let idle = table.relay(2, &[0, 1, 2]);
+        let Ask::Blocks { id, .. } = table.fill(idle)[0].clone() else { panic!() };
+        table.delivers(idle, id, 2);
+        assert_eq!(table.download.steal(table.now, &mut table.peers, idle), [], "it may be about to come");
+        table.now += Duration::from_millis(250);
+        table.peers.get_mut(&slow).unwrap().source.on_arriving(table.now, begun);
+        let taken = table.download.steal(table.now, &mut table.peers, idle);
+        let is_taken = matches!(taken[..], [(from, Ask::Cancel { id: 1 }), _] if from == slow);
+        assert_eq!(is_taken, begun == 0 && is_at_end, "{taken:?}");
+    }
+}
+
+#[test]
 fn who_has_been_idle_takes_over_from_who_drips() {
     let mut table = Table::new(3);
     let honest = table.relay(1, &[0, 1]);
