@@ -296,6 +296,7 @@ impl Endpoint {
         from: SocketAddr,
         datagram: &'a [u8],
     ) -> Option<Oneshot<'a>> {
+        self.links.downlink.on_datagram(now, datagram.len());
         let Ok((header, body)) = packet::open(datagram) else {
             self.dropped.undecodable += 1;
             return None;

@@ -210,6 +210,28 @@ fn flows_share_one_uplink() {
 }
 
 #[test]
+fn a_queue_at_the_uplinks_is_not_taken_for_one_at_a_downlink_that_is_not_full() {
+    // Each hears two that have queued as much, and none has queued anything at its downlink.
+    let (mut world, nodes) = world(2, Faults::none(), &[link(100_000, 250_000, LATENCY); 3]);
+    for (n, &node) in nodes.iter().enumerate() {
+        for other in (0..3).filter(|&other| other != n) {
+            world.with_node(node, |a, now| a.dial(now, addr(other), u32::MAX, 4_096));
+        }
+    }
+    world.run_until(secs(20.0));
+    for &node in &nodes {
+        let windows = world.with_node(node, |a, now| {
+            a.out
+                .iter()
+                .map(|(handle, ..)| a.endpoint.stats(now, *handle).expect("it is open").window)
+                .sum::<u64>()
+        });
+        println!("{windows} B may be under way to all");
+        assert!(windows > 25_000, "the uplink's own window decides");
+    }
+}
+
+#[test]
 fn flows_that_all_take_a_longer_way_for_a_queue_find_out() {
     let mut links = vec![link(20_000, 0, LATENCY)];
     links.extend(vec![link(0, 0, LATENCY); 3]);

@@ -1,6 +1,7 @@
 //! What the connections of an endpoint have in common: its uplink and its downlink.
 
 use super::drain::Drain;
+use super::load::Load;
 use super::window::DelayWindow;
 use crate::time::{Duration, Instant};
 
@@ -9,6 +10,9 @@ const FRESH: Duration = Duration::from_millis(500);
 
 /// Who has sent within this time may send again, and is company to the others.
 const COMPANY: Duration = Duration::from_secs(10);
+/// Where the downlink isn't full, what all senders see queued is on their own uplinks. Told as the downlink's, it would narrow the window of
+/// each path, and that of the uplink would decide no more. So no more is told than this: even such a downlink has its moments.
+const MOST_IF_NOT_FULL: Duration = Duration::from_millis(35);
 /// The grain in which a queue is told.
 const LEAST_TOLD: Duration = Duration::from_millis(1);
 
@@ -36,7 +40,7 @@ impl Links {
                 in_flight: 0,
                 seen: QueueWords::default(),
             },
-            downlink: Downlink { seen: QueueWords::default() },
+            downlink: Downlink { seen: QueueWords::default(), load: Load::default() },
         }
     }
 
@@ -141,9 +145,15 @@ impl Uplink {
 #[derive(Debug)]
 pub struct Downlink {
     seen: QueueWords,
+    load: Load,
 }
 
 impl Downlink {
+    /// A datagram of `len` B came, from whomever.
+    pub fn on_datagram(&mut self, now: Instant, len: usize) {
+        self.load.on_datagram(now, len);
+    }
+
     /// What came in over the connection `key` had queued this long, on the sender's uplink and on this downlink.
     pub fn observe(&mut self, now: Instant, key: u64, queue: Duration) {
         self.seen.put(now, key, queue, true);
@@ -158,7 +168,9 @@ impl Downlink {
     /// but there are several, it isn't zero.
     pub fn queue_to_tell(&self, now: Instant) -> Duration {
         let is_shared = self.seen.has_two_since(now, COMPANY);
-        self.known_queue(now).unwrap_or(if is_shared { LEAST_TOLD } else { Duration::ZERO })
+        let most = if self.load.is_full(now) { Duration::MAX } else { MOST_IF_NOT_FULL };
+        self.known_queue(now)
+            .map_or(if is_shared { LEAST_TOLD } else { Duration::ZERO }, |queue| queue.min(most))
     }
 
     /// The same; `None` while it can't be told apart.

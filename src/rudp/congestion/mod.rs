@@ -6,10 +6,11 @@
 //! lets that run empty where nobody sees any more how long the ways are without it.
 //!
 //! Two queues are kept apart. The sender sees the sum of its own uplink's and the receiver's downlink's queue; the
-//! receiver, which hears several senders at once, can tell its downlink's and reports it with each ack. The
-//! difference is the uplink's.
+//! receiver, which hears several senders at once, can tell its downlink's and reports it with each ack, or a little only where
+//! the downlink isn't full ([`load`]). The difference is the uplink's.
 
 pub mod delay;
 pub mod drain;
 pub mod links;
+pub mod load;
 pub mod window;
