@@ -231,23 +231,47 @@ fn a_queue_at_the_uplinks_is_not_taken_for_one_at_a_downlink_that_is_not_full() 
     }
 }
 
-#[test]
-fn flows_that_all_take_a_longer_way_for_a_queue_find_out() {
+/// One with an uplink of 20 kB/s sends to three; the way becomes 300 ms longer at 5 s.
+fn three_take_a_longer_way() -> (World<Chatter>, Vec<NodeId>) {
     let mut links = vec![link(20_000, 0, LATENCY)];
     links.extend(vec![link(0, 0, LATENCY); 3]);
     let (mut world, nodes) = world(2, Faults::none(), &links);
     for n in 1..=3 {
         world.with_node(nodes[0], |a, now| a.dial(now, addr(n), u32::MAX, 4_096));
     }
-    let received = |world: &World<Chatter>| nodes[1..].iter().map(|&n| world.node(n).bytes_received()).sum();
     world.run_until(secs(5.0));
     world.set_latency(nodes[0], Duration::from_millis(300), Duration::ZERO);
+    (world, nodes)
+}
+
+#[test]
+fn flows_that_all_take_a_longer_way_for_a_queue_find_out() {
+    let (mut world, nodes) = three_take_a_longer_way();
+    let received = |world: &World<Chatter>| nodes[1..].iter().map(|&n| world.node(n).bytes_received()).sum();
     world.run_until(secs(60.0));
     let before: usize = received(&world);
     world.run_until(secs(80.0));
     let share = (received(&world) - before) as f64 / (20.0 * 20_000.0);
     println!("{share:.3} of the link");
     assert!(share > 0.9, "{share}");
+}
+
+#[test]
+fn that_one_falls_silent_does_not_keep_the_others_from_finding_out() {
+    // The uplink is to run empty at 15 s.
+    for cut in [14.0, 14.6, 15.0, 15.4, 16.0] {
+        let (mut world, nodes) = three_take_a_longer_way();
+        let received =
+            |world: &World<Chatter>| nodes[1..3].iter().map(|&n| world.node(n).bytes_received()).sum();
+        world.run_until(secs(cut));
+        let before: usize = received(&world);
+        let silent = nodes[3];
+        world.set_filter(move |_, from, to, _| ![from, to].contains(&silent));
+        world.run_until(secs(cut + 20.0));
+        let share = (received(&world) - before) as f64 / (20.0 * 20_000.0);
+        println!("silent from {cut} s: {share:.3} of the link for the others");
+        assert!(share > 0.4, "{share}");
+    }
 }
 
 #[test]

@@ -44,14 +44,9 @@ impl Drain {
         let after = AFTER * (1 << self.failures.min(MOST_DOUBLINGS));
         self.is_on = held >= after;
         if held > after + MAX_WAIT {
-            self.give_up();
+            self.failures += 1;
+            (self.held_since, self.is_on) = (None, false);
         }
-    }
-
-    /// It won't run empty soon.
-    pub fn give_up(&mut self) {
-        self.failures += u32::from(self.is_on);
-        (self.held_since, self.is_on) = (None, false);
     }
 
     /// A datagram leaves while nothing else is under way. True if that was what it waited for.

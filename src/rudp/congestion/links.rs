@@ -124,16 +124,6 @@ impl Uplink {
         self.seen.smallest(now).unwrap_or(queue)
     }
 
-    /// Whether the next datagram is the one for which the uplink is [drained](Drain).
-    pub fn is_drained(&self) -> bool {
-        self.drain.is_on() && self.in_flight == 0
-    }
-
-    /// Somebody has fallen silent: the uplink won't run empty soon.
-    pub fn on_silence(&mut self) {
-        self.drain.give_up();
-    }
-
     /// `acked` B arrived while the uplink's queue was `queue`; before that, `in_flight` B had been in flight.
     pub fn on_acked(&mut self, now: Instant, acked: u64, queue: Duration, in_flight: u64, srtt: Duration) {
         self.window.on_ack(now, acked, queue, in_flight, srtt);

@@ -162,6 +162,15 @@ mod tests {
         assert_eq!(window.bytes(), 4_400);
     }
 
+    #[test]
+    fn however_fast_the_acks_come_the_window_has_an_end() {
+        let mut window = DelayWindow::new(1_000);
+        for n in 0..40 {
+            acked_whole(&mut window, at(n), Duration::ZERO);
+        }
+        assert_eq!(window.bytes(), 16 << 20);
+    }
+
     /// Windows that share one queue of a link of `rate` B/s; gives the windows and the queue at the end.
     fn share(mut windows: Vec<DelayWindow>, rate: f64, seconds: f64) -> (Vec<u64>, Duration) {
         let base = 10 * MS;

@@ -150,7 +150,6 @@ impl Connection {
     /// Nothing was acked for long: what is oldest goes out again, whatever the windows say (RFC 9002 §6.2.4).
     pub(super) fn on_probe_timeout(&mut self, links: &mut Links) {
         self.path.probes += 1;
-        links.uplink.on_silence();
         if self.path.probes == DISCHARGE_PROBES {
             self.discharge(self.uplink_charge, links);
         }

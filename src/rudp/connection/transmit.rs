@@ -105,8 +105,7 @@ impl Connection {
             Frame::Timestamp { sent: clock::at(now), unsettled }.encode(buf);
         }
         let narrow = NARROW_DATAGRAMS * limit as u64;
-        let is_narrow = bulk && self.window(links).min(links.uplink.window().bytes()) < narrow;
-        if is_narrow || links.uplink.is_drained() {
+        if bulk && self.window(links).min(links.uplink.window().bytes()) < narrow {
             Frame::ImmediateAck.encode(buf);
         }
         let response = self.validation.take_response();
