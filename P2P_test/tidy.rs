@@ -1,7 +1,7 @@
 //! The rules of the house that no compiler knows, checked by reading the source text.
 //!
-//! Five rules: who may know whom, sockets in the proxy alone, time and chance from one place each, a header on every
-//! module, every module in ARCHITECTURE.md. Each has a test by which it is seen to fail. Clippy's lists
+//! Six rules: who may know whom, sockets in the proxy alone, time and chance from one place each, secrets compared in constant time, a
+//! header on every module, every module in ARCHITECTURE.md. Each has a test by which it is seen to fail. Clippy's lists
 //! (clippy.toml) look through aliases, which this doesn't; this looks at all files, whatever is compiled.
 
 #[path = "tidy/layers.rs"]
@@ -150,6 +150,21 @@ fn confined_violations(file: &File) -> Vec<Violation> {
     found
 }
 
+/// Where what only its maker knows is compared. A comparison that ends at the first difference tells how far a guess was right.
+const SECRETS: &[&str] = &["src/rudp/cookie.rs"];
+
+/// Comparisons of a module that guards a secret that may end early.
+fn secret_violations(file: &File) -> Vec<Violation> {
+    if !SECRETS.contains(&file.path.as_str()) {
+        return Vec::new();
+    }
+    let tokens = source::tokens(&file.text);
+    let pairs =
+        tokens.windows(2).filter(|pair| pair[1].text == "=" && ["=", "!"].contains(&pair[0].text.as_str()));
+    let why = "`==` and `!=` end at the first difference: compare with `constant_time_eq`";
+    pairs.map(|pair| file.violation(pair[0].line, why.to_owned())).collect()
+}
+
 /// A file that doesn't open by saying what it is.
 fn header_violations(file: &File) -> Vec<Violation> {
     let says = |line: &str| line.strip_prefix("//!").is_some_and(|text| !text.trim().is_empty());
@@ -196,6 +211,15 @@ fn modules_know_only_whom_they_may() {
 #[test]
 fn sockets_clocks_and_chance_stay_in_their_place() {
     assert_none(&files().iter().flat_map(confined_violations).collect::<Vec<_>>());
+}
+
+#[test]
+fn secrets_are_compared_in_constant_time() {
+    let files = files();
+    let guards: Vec<&File> = files.iter().filter(|file| SECRETS.contains(&file.path.as_str())).collect();
+    assert_eq!(guards.len(), SECRETS.len());
+    assert!(guards.iter().all(|file| file.text.contains("constant_time_eq::")));
+    assert_none(&guards.into_iter().flat_map(secret_violations).collect::<Vec<_>>());
 }
 
 #[test]
@@ -250,6 +274,16 @@ fn a_confined_name_elsewhere_is_found() {
     assert_eq!(lines("src/proxy/socket.rs", "\nstd::thread::sleep(d); let t = Instant::now();"), [2, 2]);
     assert_eq!(lines("src/time.rs", "Instant::now()"), []);
     assert_eq!(lines("src/rand.rs", "getrandom::fill(x); SystemTime::now()"), [1]);
+}
+
+#[test]
+fn a_comparison_of_secrets_that_ends_early_is_found() {
+    for (text, bad) in
+        [("a == b", 1), ("a\n!= b", 1), ("a <= b; c >= d; e = !f; |g| {}; h => i; // j == k", 0)]
+    {
+        assert_eq!(secret_violations(&File::new(SECRETS[0], text)).len(), bad, "{text:?}");
+        assert_eq!(secret_violations(&File::new("src/a.rs", text)).len(), 0, "no secret there");
+    }
 }
 
 #[test]

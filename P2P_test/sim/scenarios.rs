@@ -35,6 +35,15 @@ fn the_built_in_scenarios_keep_their_figures() {
     }
 }
 
+/// Where a slow source serves whom it has served least, and not who is the first to have room, no seed is far from the others.
+#[test]
+fn a_slow_source_serves_all_alike_whatever_the_seed() {
+    for seed in 1..=20 {
+        let ratio = run(&Scenario { seed, ..built_in("s2") }).ratio().expect("all are done");
+        assert!(ratio <= 1.049, "`swarmcast simulate s2 --seed {seed}`: last ÷ D = {ratio:.4}");
+    }
+}
+
 #[test]
 fn one_seed_is_one_history() {
     let mut scenario = built_in("s3");

@@ -85,8 +85,12 @@ struct Source(Handle, SocketAddr);
 
 impl Source {
     fn says(&self, node: &mut Node, message: &Message<'_>) {
-        node.on_message(Instant::ORIGIN, self.0, message, &message.encode());
-        node.settle(Instant::ORIGIN);
+        self.says_at(node, Instant::ORIGIN, message);
+    }
+
+    fn says_at(&self, node: &mut Node, now: Instant, message: &Message<'_>) {
+        node.on_message(now, self.0, message, &message.encode());
+        node.settle(now);
     }
 
     /// Takes part, and proves the size, so that it is asked for the only piece.
@@ -376,4 +380,93 @@ fn of_many_addresses_where_nobody_is_ten_are_tried_each_second_and_fifty_at_once
         node.handle_timeout(now);
         assert_eq!(node.endpoint.connection_count(), dialled, "after {second} s");
     }
+}
+
+/// How long a giver is banned for its second false piece, after `good` true ones.
+fn second_ban_after(good: u32) -> Duration {
+    let piece_len = piece().len();
+    let content: Vec<u8> = (0..12).flat_map(|n| vec![n; piece_len]).collect();
+    let (fid, addr) = (Fid::of(&content), "10.0.0.1:1".parse().unwrap());
+    let manifest = Manifest::of(&content);
+    let (size, proof) = (manifest.lengths().size(), manifest.outline().size_proof().to_bytes());
+    let mut node = Node::new(Config::default(), TRACKER.parse().unwrap(), Rng::from_seed(1));
+    let mut now = Instant::ORIGIN;
+    node.fetch(now, fid, Box::new(|size| Ok(Box::new(MemoryStorage::with_size(size)?))));
+    let come = |node: &mut Node, now: Instant, key: u64| {
+        let source = Source(Handle::for_test(key), addr);
+        node.on_connected(now, source.0, addr, true);
+        let joints = manifest.outline().joints().to_vec();
+        source.says_at(node, now, &Message::Open { channel: 7, fid, has_manifest: true, is_complete: true });
+        source.says_at(node, now, &Message::Outline { channel: 7, size, proof: &proof, joints: &joints });
+        source.says_at(node, now, &Message::Hashes { channel: 7, part: 1, hashes: manifest.hashes() });
+        source
+    };
+    let give = |node: &mut Node, now: Instant, source: &Source, is_true: bool| {
+        let request = node.swarm(fid).unwrap().peers()[&source.0].source.requests()[0].clone();
+        // The first time it may choose.
+        let piece = request.target.map_or(0, |target| target.piece.get());
+        let data = vec![if is_true { piece as u8 } else { 99 }; piece_len];
+        let block = Message::Block { channel: 7, id: request.id, piece: piece.into(), block: 0, data: &data };
+        source.says_at(node, now, &block);
+        while let Some(job) = node.poll_job() {
+            job()(node, now);
+        }
+        node.settle(now);
+    };
+    let first = come(&mut node, now, 1);
+    give(&mut node, now, &first, false);
+    assert!(node.swarm(fid).unwrap().is_banned(now, addr));
+    now += Duration::from_secs(1);
+    assert!(!node.swarm(fid).unwrap().is_banned(now, addr));
+    let second = come(&mut node, now, 2);
+    (0..good).for_each(|_| give(&mut node, now, &second, true));
+    give(&mut node, now, &second, false);
+    assert!(node.swarm(fid).unwrap().is_banned(now, addr));
+    let is_over = |after: &Duration| !node.swarm(fid).unwrap().is_banned(now + *after, addr);
+    [1, 2, 4].map(Duration::from_secs).into_iter().find(is_over).expect("a short ban")
+}
+
+#[test]
+fn good_pieces_make_up_for_a_false_one() {
+    assert_eq!([7, 8].map(second_ban_after), [2, 1].map(Duration::from_secs));
+}
+
+#[test]
+fn who_takes_part_in_one_file_and_does_not_answer_for_another_is_dialled_anew() {
+    let (mut node, shared) = node();
+    let mut peer = Endpoint::new(rudp::Config::default(), Rng::from_seed(2));
+    let (here, there): (SocketAddr, SocketAddr) =
+        ("10.0.0.9:1".parse().unwrap(), "10.0.0.1:1".parse().unwrap());
+    let handle = peer.connect(Instant::ORIGIN, here);
+    let open = Message::Open { channel: 7, fid: shared, has_manifest: false, is_complete: false };
+    peer.send(handle, Class::Control, 0, open.encode());
+    let wanted = Fid::of(b"1");
+    let (mut buf, mut openings, mut is_wanted) = (Vec::new(), Vec::new(), false);
+    for tenths in 0..200 {
+        let now = Instant::ORIGIN + Duration::from_millis(100 * tenths);
+        node.handle_timeout(now);
+        peer.handle_timeout(now);
+        for _ in 0..20 {
+            while node.poll_transmit(now, &mut buf).is_some() {
+                peer.handle_datagram(now, here, &buf);
+            }
+            while peer.poll_transmit(now, &mut buf).is_some() {
+                node.handle_datagram(now, there, &buf);
+            }
+        }
+        if !is_wanted && node.swarm(shared).unwrap().peers().len() == 1 {
+            is_wanted = true;
+            fetch(&mut node, wanted);
+            names(&mut node, wanted, &[there]);
+        }
+        while let Some(event) = peer.poll_event() {
+            if let rudp::Event::Message { data, .. } = event
+                && matches!(Message::decode(&data), Ok(Message::Open { fid, .. }) if fid == wanted)
+            {
+                openings.push(now);
+            }
+        }
+    }
+    let [first, again] = openings[..] else { panic!("{openings:?}") };
+    assert!((5..=15).contains(&again.since(first).as_secs()), "{openings:?}");
 }
