@@ -14,7 +14,8 @@ const AFTER: Duration = Duration::from_secs(10);
 const MOST_DOUBLINGS: u32 = 4;
 /// Twice the queue that the window aims at.
 const LEAST_QUEUE: Duration = Duration::from_millis(120);
-/// When it doesn't run empty within this time, all go on.
+/// When it hasn't run empty after this time, all go on at the next ack. Who is silent holds them up for two probe time-outs more at
+/// most, for then nothing of it counts as under way.
 const MAX_WAIT: Duration = Duration::from_secs(2);
 
 /// The state of one uplink.

@@ -124,6 +124,11 @@ impl Uplink {
         self.seen.smallest(now).unwrap_or(queue)
     }
 
+    /// Whether the next datagram is the one for which the uplink is [drained](Drain).
+    pub fn is_drained(&self) -> bool {
+        self.drain.is_on() && self.in_flight == 0
+    }
+
     /// `acked` B arrived while the uplink's queue was `queue`; before that, `in_flight` B had been in flight.
     pub fn on_acked(&mut self, now: Instant, acked: u64, queue: Duration, in_flight: u64, srtt: Duration) {
         self.window.on_ack(now, acked, queue, in_flight, srtt);
@@ -149,21 +154,21 @@ impl Downlink {
         self.seen.put(now, key, queue, true);
     }
 
-    /// The queue that all senders share. With less than two of them nothing can be told apart, and it is zero.
+    /// The queue that all senders share, as far as it is this downlink's. With less than two of them nothing can be told apart, and it
+    /// is zero.
     pub fn queue(&self, now: Instant) -> Duration {
-        self.known_queue(now).unwrap_or_default()
+        let most = if self.load.is_full(now) { Duration::MAX } else { MOST_IF_NOT_FULL };
+        self.known_queue(now).map_or(Duration::ZERO, |queue| queue.min(most))
     }
 
     /// The queue to tell the senders. Zero means that there is none, or only one who sends: while it can't be told apart
     /// but there are several, it isn't zero.
     pub fn queue_to_tell(&self, now: Instant) -> Duration {
-        let is_shared = self.seen.has_two_since(now, COMPANY);
-        let most = if self.load.is_full(now) { Duration::MAX } else { MOST_IF_NOT_FULL };
-        self.known_queue(now)
-            .map_or(if is_shared { LEAST_TOLD } else { Duration::ZERO }, |queue| queue.min(most))
+        let is_untold = self.known_queue(now).is_none() && self.seen.has_two_since(now, COMPANY);
+        if is_untold { LEAST_TOLD } else { self.queue(now) }
     }
 
-    /// The same; `None` while it can't be told apart.
+    /// The queue that all senders share, wherever it is; `None` while it can't be told apart.
     pub fn known_queue(&self, now: Instant) -> Option<Duration> {
         self.seen.smallest(now).filter(|_| self.seen.has_two(now))
     }
@@ -302,6 +307,20 @@ mod tests {
         assert_eq!(links.downlink.queue(at(600)), ms(0));
         assert_eq!(links.downlink.queue_to_tell(at(600)), ms(1), "they may send again");
         assert_eq!(links.downlink.queue_to_tell(at(10_001)), ms(0));
+    }
+
+    #[test]
+    fn of_a_downlink_that_is_not_full_little_is_said() {
+        let mut links = Links::new(1_200);
+        // In the end less comes than before.
+        let comes = |millis: u64| millis < 2_000 || millis.is_multiple_of(2);
+        (1..4_000u64).filter(|&n| comes(n)).for_each(|n| links.downlink.on_datagram(at(n), 1_000));
+        for (seen, told) in [(77, 35), (20, 20)] {
+            (1..3).for_each(|key| links.downlink.observe(at(4_000), key, ms(seen)));
+            let said = [links.downlink.queue(at(4_000)), links.downlink.queue_to_tell(at(4_000))];
+            assert_eq!(said, [ms(told); 2]);
+            assert_eq!(links.downlink.known_queue(at(4_000)), Some(ms(seen)));
+        }
     }
 
     #[test]

@@ -2,8 +2,9 @@
 //!
 //! What has waited for a link comes out of it in one go, as fast as it can. So the greatest rate over a tenth of a second is that of
 //! the link (packet trains; Dovrolis, Ramanathan, Moore, "What do packet dispersion techniques measure?", INFOCOM 2001), and a full
-//! one brings nearly as much all the time. One that has never been full may pass for it; one in front of which things come in bursts
-//! for other reasons (this program stood still, others use the link) may pass for one that has room.
+//! one brings nearly as much all the time. One that was not full for ten seconds may pass for it; one in front of which things come in
+//! bursts for other reasons (others use the link) may pass for one that has room. That this program stood still for a moment is no
+//! such reason: what came meanwhile has one time, and counts where it belongs.
 
 use crate::time::{Duration, Instant};
 
@@ -22,8 +23,8 @@ const LASTING: Duration = Duration::from_millis(500);
 /// A running measurement.
 #[derive(Clone, Debug, Default)]
 pub struct Load {
-    /// The span that has begun: when, and what has come in it.
-    began: Option<Instant>,
+    /// The span that has begun: when, when the last of it came, and what has come in it.
+    span: Option<(Instant, Instant)>,
     bytes: u64,
     datagrams: u32,
     /// The average rate of late, B/s.
@@ -37,21 +38,30 @@ pub struct Load {
 impl Load {
     /// A datagram of `len` B came.
     pub fn on_datagram(&mut self, now: Instant, len: usize) {
-        let Some(began) = self.began else {
-            self.began = Some(now);
-            return;
-        };
-        self.bytes += len as u64;
-        self.datagrams += 1;
-        let span = now.since(began);
-        if span < SPAN || self.datagrams < DATAGRAMS {
-            return;
+        let (mut began, last) = self.span.unwrap_or((now, now));
+        if now.since(last) > LATE {
+            // What was before the silence is long ago.
+            *self = Load::default();
+            began = now;
+        } else if now > last && last.since(began) >= SPAN && self.datagrams >= DATAGRAMS {
+            self.judge(last, last.since(began));
+            (began, self.bytes, self.datagrams) = (last, 0, 0);
         }
+        // The one that begins it all marks a time only.
+        if now > began {
+            self.bytes += len as u64;
+            self.datagrams += 1;
+        }
+        self.span = Some((began, now));
+    }
+
+    /// The span of this length is over.
+    fn judge(&mut self, now: Instant, span: Duration) {
         let rate = self.bytes as f64 / span.as_secs_f64();
         let lately = self.lately.map_or(rate, |lately| lately + (rate - lately) / SPANS);
         let (since, [peak, before]) = self.peaks;
         self.peaks = match now.since(since) > LATE {
-            true => (now, [rate, if now.since(since) > 2 * LATE { 0.0 } else { peak }]),
+            true => (now, [rate, peak]),
             false => (since, [peak.max(rate), before]),
         };
         let greatest = self.peaks.1.into_iter().fold(0.0, f64::max);
@@ -59,10 +69,9 @@ impl Load {
             self.full_until = Some(now + LASTING.max(2 * span));
         }
         self.lately = Some(lately);
-        (self.began, self.bytes, self.datagrams) = (Some(now), 0, 0);
     }
 
-    /// Whether about as much has come of late as the link can take, as far as was ever seen.
+    /// Whether about as much has come of late as the link can take, as far as was seen in the last seconds.
     pub fn is_full(&self, now: Instant) -> bool {
         self.full_until.is_none_or(|until| now < until)
     }
@@ -86,7 +95,7 @@ mod tests {
     }
 
     #[test]
-    fn full_is_as_much_as_was_ever_seen() {
+    fn full_is_as_much_as_was_seen_of_late() {
         let (mut load, mut now) = (Load::default(), Instant::ORIGIN);
         assert!(load.is_full(now), "nothing is known");
         assert!(is_full(&mut load, &mut now, 3, &[10]));
@@ -96,10 +105,38 @@ mod tests {
     }
 
     #[test]
+    fn after_a_silence_what_was_before_it_says_nothing() {
+        let (mut load, mut now) = (Load::default(), Instant::ORIGIN);
+        assert!(is_full(&mut load, &mut now, 10, &[10]));
+        now += Duration::from_secs(3_600);
+        assert!(is_full(&mut load, &mut now, 3, &[20]), "as far as is known");
+        assert!(!is_full(&mut load, &mut now, 5, &bursts()));
+    }
+
+    #[test]
+    fn standing_still_for_a_moment_makes_no_room() {
+        for stall in [12, 20, 50, 300] {
+            let (mut load, mut now) = (Load::default(), Instant::ORIGIN);
+            for millis in 1..60_000u64 {
+                // All that came meanwhile is seen at once.
+                let seen = millis.next_multiple_of(if millis % 4_000 < stall { stall } else { 1 });
+                now = now.max(Instant::ORIGIN + Duration::from_millis(seen));
+                load.on_datagram(now, 1_000);
+                assert!(load.is_full(now), "{stall} ms, after {millis} ms");
+            }
+        }
+    }
+
+    /// Gaps of datagrams that come twice as fast half of the time, ms.
+    fn bursts() -> [u64; 60] {
+        let mut gaps = [5; 60];
+        gaps[30..].fill(10);
+        gaps
+    }
+
+    #[test]
     fn what_comes_in_bursts_leaves_room() {
-        let mut pauses = [5; 60];
-        pauses[30..].fill(10);
-        assert!(!is_full(&mut Load::default(), &mut Instant::ORIGIN.clone(), 5, &pauses));
+        assert!(!is_full(&mut Load::default(), &mut Instant::ORIGIN.clone(), 5, &bursts()));
     }
 
     #[test]

@@ -105,7 +105,8 @@ impl Connection {
             Frame::Timestamp { sent: clock::at(now), unsettled }.encode(buf);
         }
         let narrow = NARROW_DATAGRAMS * limit as u64;
-        if bulk && self.window(links).min(links.uplink.window().bytes()) < narrow {
+        let is_narrow = bulk && self.window(links).min(links.uplink.window().bytes()) < narrow;
+        if is_narrow || links.uplink.is_drained() {
             Frame::ImmediateAck.encode(buf);
         }
         let response = self.validation.take_response();
