@@ -8,7 +8,7 @@ use crate::time::{Duration, Instant};
 
 /// Over so much time it is averaged what somebody gives: long enough that chance evens out, short enough that a fall is seen in
 /// two seconds.
-const MERIT_TIME: Duration = Duration::from_millis(1_000);
+const MERIT_TIME: Duration = Duration::from_millis(800);
 
 /// The books of one peer, as this node keeps them.
 #[derive(Debug)]
