@@ -47,7 +47,7 @@ impl Download {
     /// Whether the first request of a source most likely comes too late to be waited for, and has not left yet.
     fn may_take_first(&self, now: Instant, source: &Source) -> bool {
         let is_at_end = self.blocks.untouched.is_empty();
-        // Whoever has just been asked isn't slow for having idled before.
+        // Whoever has just been asked is given a moment.
         let may_be_judged = || now.since(source.active) >= SOON + 2 * source.min_rtt;
         let is_slow = || source.rate_when_busy > 0.0 && source.time_to_deliver(now) > LONG_AT_END;
         source.keeps_waiting(now) || is_at_end && !source.has_begun() && may_be_judged() && is_slow()

@@ -207,8 +207,9 @@ fn what_a_slow_one_has_not_begun_is_taken_over_at_the_end() {
         let idle = table.relay(2, &[0, 1, 2]);
         let Ask::Blocks { id, .. } = table.fill(idle)[0].clone() else { panic!() };
         table.delivers(idle, id, 2);
+        table.now += Duration::from_millis(249);
         assert_eq!(table.download.steal(table.now, &mut table.peers, idle), [], "it may be about to come");
-        table.now += Duration::from_millis(250);
+        table.now += Duration::from_millis(1);
         table.peers.get_mut(&slow).unwrap().source.on_arriving(table.now, begun);
         let taken = table.download.steal(table.now, &mut table.peers, idle);
         let is_taken = matches!(taken[..], [(from, Ask::Cancel { id: 1 }), _] if from == slow);
