@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use common::{Folder, Peer, Stopwatch, Swarm, report, until};
 use swarmcast::pclient::choker::Standing;
+use swarmcast::pclient::status::PeerStatus;
 use swarmcast::time::Duration;
 use swarmcast::{PClient, Proxy};
 
@@ -34,12 +35,12 @@ impl Receiver {
     }
 }
 
-/// How many of `others` give whoever is at `addr` a place because it gives most.
-fn places(others: &[Arc<PClient>], addr: std::net::SocketAddr) -> usize {
-    let gives = |client: &&Arc<PClient>| {
-        client.peers().iter().any(|status| status.addr == addr && status.standing == Standing::Merit)
+/// How many of `others` give whoever is at `addr` a place because it gives most, and have done so for as long as `least`.
+fn places(others: &[Arc<PClient>], addr: std::net::SocketAddr, least: Duration) -> usize {
+    let gives = |status: &PeerStatus| {
+        status.addr == addr && status.standing == Standing::Merit && status.standing_for >= least
     };
-    others.iter().filter(gives).count()
+    others.iter().filter(|client| client.peers().iter().any(gives)).count()
 }
 
 /// One of several receivers slows down to a tenth, and recovers if there is time for that.
@@ -57,16 +58,18 @@ fn waver(size: usize, recovers: bool) {
     let others: Vec<Arc<PClient>> = others.iter().map(|receiver| receiver.peer.client()).collect();
 
     let most = others.len() - 1;
-    until("Wavering has places", PATIENTLY, || places(&others, addr) >= most);
+    // Who loses a place that it had for a moment only gets none for a minute.
+    let least = if recovers { Duration::from_secs(5) } else { Duration::ZERO };
+    until("Wavering has places", PATIENTLY, || places(&others, addr, least) >= most);
     wavering.proxy.set_upload_rate(TENTH);
     let dropped = Stopwatch::start();
-    until("Wavering has lost them", PROMPTLY, || places(&others, addr) == 0);
+    until("Wavering has lost them", PROMPTLY, || places(&others, addr, Duration::ZERO) == 0);
     report(&format!("its places are lost {:.1} s after its rate dropped", dropped.elapsed().as_secs_f64()));
 
     wavering.proxy.set_upload_rate(RATE);
     if recovers {
         let recovered = Stopwatch::start();
-        until("Wavering has places again", PATIENTLY, || places(&others, addr) >= most);
+        until("Wavering has places again", PATIENTLY, || places(&others, addr, Duration::ZERO) >= most);
         report(&format!("they are regained after {:.1} s", recovered.elapsed().as_secs_f64()));
     }
     for (receiver, download) in receivers.iter().zip(downloads) {
