@@ -78,6 +78,13 @@ impl Uplink {
         self.first_share().min(MAX_LEAD)
     }
 
+    /// What may go to one peer in a burst, B: what this uplink takes in 3 to 4 ms, as its window holds some 80 ms at least. Others
+    /// send to that peer, too: in bursts their content makes the queue of its downlink vary, and where that is no faster than this uplink, a
+    /// queue that is as long as it should be on the average runs empty again and again.
+    pub fn burst(&self) -> u64 {
+        self.window.bytes() / 24
+    }
+
     /// Whether the window holds so many datagrams that each peer can be served by itself for a while.
     pub fn is_wide(&self) -> bool {
         self.window.bytes() >= WIDE

@@ -144,7 +144,8 @@ impl Connection {
         }
         let slow_start = self.path.window.in_slow_start();
         let window = self.window(links);
-        let blocked = self.path.pacer.blocked_until(now, window, self.path.rtt.smoothed(), slow_start);
+        let (srtt, burst) = (self.path.rtt.smoothed(), links.uplink.burst());
+        let blocked = self.path.pacer.blocked_until(now, window, srtt, slow_start, burst);
         self.timers.set(Timer::Pacing, blocked);
         blocked.is_none()
     }
