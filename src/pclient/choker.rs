@@ -28,11 +28,9 @@ const STAY: f64 = 2.0;
 const NEARLY: f64 = 0.5;
 /// Who has lost its place for giving too little gets none for that long, but on trial: else who gives about as much as the last of
 /// the best would win and lose it all the time. Four times as long each time that it hasn't kept it for 20 s; a later fall counts as the first.
-/// Whoever had it for a moment only, as a slow one that gives by fits and starts does, waits from the first time as from the second.
 const PROBATION: Duration = Duration::from_secs(15);
 const MAX_PROBATION: Duration = Duration::from_secs(120);
 const LASTING: Duration = Duration::from_secs(20);
-const MOMENT: Duration = Duration::from_secs(4);
 /// An uplink of so many B/s has the fewest places; one that is n times as fast, √n times as many.
 const SLOW_UPLINK: f64 = 200_000.0;
 const LEAST_PLACES: usize = 4;
@@ -85,8 +83,7 @@ pub struct Probation {
 impl Probation {
     /// It has lost a place that it had for `had`.
     pub(super) fn begin(&mut self, now: Instant, had: Duration) {
-        let least = if had < MOMENT { 4 * PROBATION } else { PROBATION };
-        let again = (self.length * 4).clamp(least, MAX_PROBATION);
+        let again = (self.length * 4).clamp(PROBATION, MAX_PROBATION);
         self.length = if had >= LASTING { PROBATION } else { again };
         self.until = Some(now + self.length);
     }

@@ -74,12 +74,12 @@ impl Swarm {
                 tried: dealings.tried,
                 probation: dealings.probation,
                 merit: if self.is_source() {
-                    dealings.relaying(now)
+                    dealings.merit_of_relaying(now)
                 } else if self.is_complete() {
                     // It needs nothing any more: what it was given counts for good.
                     dealings.got as f64
                 } else {
-                    dealings.getting(now)
+                    dealings.merit(now)
                 },
                 freeloads: dealings.is_freeloading(much),
             }
