@@ -21,7 +21,8 @@ const GIVE_BACK: f64 = 0.35;
 const MAX_SHRINK: f64 = 0.3;
 /// A queue of this length means that the rate has collapsed: cut at once instead of step by step.
 const COLLAPSE: Duration = Duration::from_millis(480);
-/// After a cut, nothing is believed for as long as the queue drains, but no longer than this.
+/// After a cut, nothing is believed until what was sent before it has been acked. That takes as long as the round trip, and a little longer, as the
+/// queue has grown since that began whose ack led to the cut. But no longer than this.
 const MAX_DRAIN: Duration = Duration::from_secs(2);
 /// What a cut aims at.
 const AFTER_COLLAPSE: Duration = Duration::from_millis(90);
@@ -99,7 +100,7 @@ impl DelayWindow {
         if queue > COLLAPSE {
             self.slow_start = false;
             self.set(self.window * AFTER_COLLAPSE.as_secs_f64() / queue.as_secs_f64());
-            self.draining_until = now + queue.min(MAX_DRAIN);
+            self.draining_until = now + (queue.max(srtt) * 5 / 4).min(MAX_DRAIN);
             return;
         }
         if self.slow_start {
@@ -214,8 +215,11 @@ mod tests {
         assert_eq!(window.bytes(), 128_000);
         window.on_ack(at(10), 1_000, 900 * MS, 10_000, 900 * MS);
         assert_eq!(window.bytes(), 12_800);
-        window.on_ack(at(800), 1_000, 900 * MS, 10_000, 900 * MS);
+        // Sent just before the cut.
+        window.on_ack(at(930), 1_000, 910 * MS, 10_000, 920 * MS);
         assert_eq!(window.bytes(), 12_800);
+        window.on_ack(at(1_200), 1_000, 900 * MS, 10_000, 900 * MS);
+        assert_eq!(window.bytes(), 2_000, "it has not drained");
     }
 
     #[test]
