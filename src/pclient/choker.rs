@@ -25,7 +25,7 @@ const TRIAL: Duration = Duration::from_secs(30);
 /// Who has a place loses it only to those who give so many times as much: what is measured varies by chance.
 const STAY: f64 = 2.0;
 /// Who gives this part of what the last of the best gives has a place, too.
-const NEARLY: f64 = 0.5;
+const NEARLY: f64 = 0.8;
 /// Who has lost its place for giving too little gets none for that long, but on trial: else who gives about as much as the last of
 /// the best would win and lose it all the time. Four times as long each time that it hasn't kept it for 20 s; a later fall counts as the first.
 const PROBATION: Duration = Duration::from_secs(15);
@@ -234,7 +234,7 @@ mod tests {
 
     #[test]
     fn who_gives_about_as_much_as_the_last_of_the_best_has_a_place_too() {
-        let mut table = Table::new(&[9e3, 9e3, 9e3, 8e3, 7e3, 1e3, 1e3]);
+        let mut table = Table::new(&[9e3, 9e3, 9e3, 8e3, 7.5e3, 7e3, 1e3]);
         table.round();
         assert_eq!(table.who(Standing::Merit), [0, 1, 2, 3, 4]);
     }
@@ -254,7 +254,7 @@ mod tests {
 
     #[test]
     fn who_stops_giving_loses_its_place_at_once_and_regains_it() {
-        let mut table = Table::new(&[1e4, 1e4, 1e4, 5e3, 0.0]);
+        let mut table = Table::new(&[1e4, 1e4, 1e4, 9e3, 0.0]);
         (0..5).for_each(|_| table.round());
         assert_eq!(table.who(Standing::Merit), [0, 1, 2, 3]);
         table.of(0).merit = 1e3;
@@ -270,7 +270,7 @@ mod tests {
 
     #[test]
     fn who_keeps_losing_its_place_waits_longer_each_time_until_it_has_kept_it_for_long() {
-        let mut table = Table::new(&[1e4, 1e4, 1e4, 5e3, 0.0]);
+        let mut table = Table::new(&[1e4, 1e4, 1e4, 9e3, 0.0]);
         table.round();
         let mut waits = Vec::new();
         for keeps in [5, 5, 5, 5, 5, 20, 5, 20, 1] {
