@@ -58,7 +58,7 @@ fn waver(size: usize, recovers: bool) {
     let others: Vec<Arc<PClient>> = others.iter().map(|receiver| receiver.peer.client()).collect();
 
     let most = others.len() - 1;
-    // Who loses a place that it had for a moment only gets none for a minute.
+    // Places that come and go in the beginning are lost for longer each time, and that isn't what is measured.
     let least = if recovers { Duration::from_secs(5) } else { Duration::ZERO };
     until("Wavering has places", PATIENTLY, || places(&others, addr, least) >= most);
     wavering.proxy.set_upload_rate(TENTH);

@@ -25,7 +25,8 @@ impl Pacer {
         Pacer { datagram, tokens: (MOST_BURST * datagram) as f64, filled: now }
     }
 
-    /// When the next datagram may go: `None` for now, else the instant. A burst of `burst` B does no harm to anybody.
+    /// When the next datagram may go, at a `window` of so many B per `srtt`: `None` for now, else the instant. What goes unspread is
+    /// `burst` B, within what was said above of slow and of fast paths.
     pub fn blocked_until(
         &mut self,
         now: Instant,
