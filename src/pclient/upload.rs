@@ -1,7 +1,7 @@
 //! The sender's half of a swarm: who is served next, and with what.
 //!
 //! Chooses and keeps books; reads no content and sends nothing. A piece of our own choice is bound only when its
-//! transmission starts: the least sent, ties at random. One piece goes to one peer at a time, so that the first whole
+//! transmission starts: what was sent to nobody, nearly in order. One piece goes to one peer at a time, so that the first whole
 //! copies exist early; a source serves whoever has the fewest unspread pieces, a relay whoever has the fewest pieces.
 
 use std::collections::BTreeSet;
@@ -24,8 +24,9 @@ const FAVOURS: u32 = 2;
 /// Freeloaders are served where nobody else was for this long, and one piece of theirs after so many of others.
 const IDLE: Duration = Duration::from_millis(300);
 const EARNED: u32 = 16;
-/// So many random draws are tried for a piece of a class before all are looked through.
-const DRAWS: usize = 16;
+/// What was sent to nobody goes out nearly in order: the hashes come in order, too, and nobody passes a piece on without its hash. But
+/// one of so many at random: another source may have come just as far.
+const NEAR: usize = 64;
 
 /// A block to be sent now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -74,8 +75,6 @@ pub struct Upload {
     turn: u64,
     /// Where somebody reads the content while it comes. What was never sent is all alike: what comes next there goes first.
     reader: Option<PieceIndex>,
-    /// While the first copy of the manifest is given out: how many pieces it has listed so far.
-    listed: Option<u32>,
     /// How many pieces in a row went to those who have a place.
     favours: u32,
     /// When somebody was last served who doesn't freeload, and how many pieces such have got since one who does.
@@ -98,7 +97,6 @@ impl Upload {
             hopeful: SmallSet::default(),
             turn: 0,
             reader: None,
-            listed: None,
             favours: 0,
             last_earned: Instant::ORIGIN,
             earned: 0,
@@ -124,13 +122,6 @@ impl Upload {
     pub fn on_loaded(&mut self, peers: &Peers, piece: PieceIndex) {
         self.loading.remove(&piece);
         peers.keys().for_each(|&key| self.hopeful.insert(key));
-    }
-
-    /// The first copy of the manifest that goes out from here has come to the piece `listed`. What is beyond can't be verified
-    /// by anybody yet, nor passed on.
-    pub fn on_listed(&mut self, listed: u32) {
-        let listed = listed.max(self.listed.unwrap_or_default());
-        self.listed = Some(listed);
     }
 
     /// When somebody may be served who waits for the uplink to idle.
@@ -385,19 +376,8 @@ impl Upload {
                 return next;
             }
         }
-        if let Some(listed) = self.listed.filter(|&listed| listed < self.lengths.piece_count()) {
-            let is_listed = |piece: &PieceIndex| piece.get() < listed;
-            let near: Vec<PieceIndex> = choice.iter().take_while(is_listed).filter(is_of_class).collect();
-            if !near.is_empty() {
-                return Some(near[rng.index(near.len())]);
-            }
-            // The rest may have come to others from elsewhere, and not be listed here any more.
-            self.listed = None;
-        }
-        (0..DRAWS).find_map(|_| choice.draw(rng).filter(is_of_class)).or_else(|| {
-            let class: Vec<PieceIndex> = choice.iter().filter(is_of_class).collect();
-            (!class.is_empty()).then(|| class[rng.index(class.len())])
-        })
+        let near: Vec<PieceIndex> = choice.iter().filter(is_of_class).take(NEAR).collect();
+        (!near.is_empty()).then(|| near[rng.index(near.len())])
     }
 
     fn start(

@@ -69,11 +69,8 @@ impl Swarm {
             }
             .encode(),
             Some(part) => {
-                let listed = outline.range(part);
-                if is_source {
-                    content.upload.on_listed(listed.end as u32);
-                }
-                Message::Hashes { channel, part: u64::from(part) + 1, hashes: hashes.get(listed)? }.encode()
+                let hashes = hashes.get(outline.range(part))?;
+                Message::Hashes { channel, part: u64::from(part) + 1, hashes }.encode()
             }
         };
         Some((key, message))
