@@ -218,6 +218,22 @@ fn what_a_slow_one_has_not_begun_is_taken_over_at_the_end() {
 }
 
 #[test]
+fn where_little_can_be_asked_for_each_is_asked_for_one_piece() {
+    let mut table = Table::new(100);
+    let offer = |from: u64, count: u32| (from..from + u64::from(count)).collect::<Vec<_>>();
+    let few = |from| offer(from, SCARCE - 1);
+    let first = table.relay(1, &few(0));
+    assert_eq!(table.fill(first).len(), 2, "there are few to ask");
+    for key in 2..=MANY_PEERS as u64 {
+        table.relay(key, &[]);
+    }
+    let last = table.relay(MANY_PEERS as u64 + 1, &few(20));
+    assert_eq!(table.fill(last).len(), 1);
+    let rich = table.relay(MANY_PEERS as u64 + 2, &offer(40, SCARCE));
+    assert_eq!(table.fill(rich).len(), 2);
+}
+
+#[test]
 fn who_has_been_idle_takes_over_from_who_drips() {
     let mut table = Table::new(3);
     let honest = table.relay(1, &[0, 1]);

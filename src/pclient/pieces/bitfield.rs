@@ -111,6 +111,16 @@ impl Bitfield {
         self.words.iter().zip(&other.words).any(|(here, there)| here & there != 0)
     }
 
+    /// Whether fewer than `count` pieces are in both sets.
+    pub fn meets_in_fewer_than(&self, other: &Bitfield, count: u32) -> bool {
+        assert_eq!(self.len, other.len, "the sets belong to different files");
+        let mut room = count;
+        self.words.iter().zip(&other.words).all(|(here, there)| {
+            room = room.saturating_sub((here & there).count_ones());
+            room > 0
+        })
+    }
+
     /// One of the pieces in the set, each as likely as another; `None` of the empty set.
     pub fn draw(&self, rng: &mut Rng) -> Option<PieceIndex> {
         if self.is_empty() {
@@ -254,6 +264,19 @@ mod tests {
         let last = lengths.piece(64).unwrap();
         assert!(set.clear(last) && !set.clear(last));
         assert_eq!((set.count(), set.get(last)), (64, false));
+    }
+
+    #[test]
+    fn what_two_sets_share_is_counted() {
+        let lengths = lengths(200);
+        let (mut here, mut there) = (Bitfield::new(&lengths), Bitfield::full(&lengths));
+        assert!(here.meets_in_fewer_than(&there, 1) && !here.meets_in_fewer_than(&there, 0));
+        for index in [0, 63, 64, 130, 199] {
+            here.set(lengths.piece(index).unwrap());
+        }
+        assert!(here.meets_in_fewer_than(&there, 6) && !here.meets_in_fewer_than(&there, 5));
+        there.clear(lengths.piece(130).unwrap());
+        assert!(here.meets_in_fewer_than(&there, 5) && !there.meets_in_fewer_than(&here, 4));
     }
 
     #[test]
