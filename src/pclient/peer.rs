@@ -11,6 +11,9 @@ use crate::time::{Duration, Instant};
 
 /// A source that delivers nothing for twice as long as usual is silent, but within these limits.
 const SILENCE: RangeInclusive<Duration> = Duration::from_millis(250)..=Duration::from_secs(4);
+/// One that has sent part of a block, and no more for this long and a quarter of the usual time from block to block, which is longer than
+/// a datagram takes, has most likely lost the rest on the way.
+const STUCK: Duration = Duration::from_millis(250);
 /// What is asked of it first is thought to wait for its turn there when nothing of it has come for this long, or for longer than
 /// usual.
 const MAX_WAIT: Duration = Duration::from_millis(500);
@@ -171,6 +174,8 @@ pub struct Source {
     patience: Duration,
     /// Of messages of its that aren't whole yet, what has arrived, B: most likely of a block.
     partial: u64,
+    /// When the last of that came, or the last block.
+    arrived: Instant,
     /// The shortest round trip to it.
     pub min_rtt: Duration,
     /// How long it took from one delivery to the next of late, at most; zero before the first.
@@ -198,6 +203,7 @@ impl Source {
             active: now,
             patience: STALL,
             partial: 0,
+            arrived: now,
             min_rtt: Duration::ZERO,
             pause: Duration::ZERO,
             misses: 0,
@@ -232,27 +238,36 @@ impl Source {
         self.rate_when_busy = self.meter.rate(now);
         self.pause = now.since(self.active).max(self.pause * 7 / 8);
         self.patience = STALL.max(self.patience * 15 / 16);
-        self.active = now;
+        (self.active, self.arrived) = (now, now);
         true
     }
 
     /// `partial` B of messages that aren't whole yet have arrived. They count for the rate at once: where a block takes
     /// seconds, a rate by whole blocks would say now twice as much, now half.
     pub fn on_arriving(&mut self, now: Instant, partial: u64) {
+        if partial > self.partial {
+            self.arrived = now;
+        }
         self.meter.add(now, partial.saturating_sub(self.partial));
         self.partial = partial;
     }
 
     /// How long it takes for all that it was asked for to come, at its rate of late, s. Of one that has fallen silent, what has
-    /// come in part may be of anything.
+    /// come in part may be of anything; and where no more of it comes, it is of no use.
     pub fn time_to_deliver(&self, now: Instant) -> f64 {
-        let left = if self.is_silent(now) { self.outstanding } else { self.left_to_come() };
+        let counts = !self.is_silent(now) && !self.is_stuck(now);
+        let left = if counts { self.left_to_come() } else { self.outstanding };
         left as f64 / self.meter.rate(now).max(1.0)
     }
 
     /// Whether any of the block that comes next has come.
     pub fn has_begun(&self) -> bool {
         self.partial > 0
+    }
+
+    /// Whether the block that comes now has stopped coming: what is missing was lost, and is sent again only when that is noticed.
+    pub fn is_stuck(&self, now: Instant) -> bool {
+        self.has_begun() && now.since(self.arrived) >= STUCK + 2 * self.min_rtt + self.pause / 4
     }
 
     /// Bytes under way, without what has come of the block that comes now.

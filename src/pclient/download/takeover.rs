@@ -19,10 +19,12 @@ const SOON: Duration = Duration::from_millis(250);
 
 impl Download {
     /// For a source that has nothing to do for us: takes over the last request of the slowest one, if that brings it
-    /// much sooner. A request that another source is in the middle of is doubled instead, and only after silence.
+    /// much sooner. A request that another source is in the middle of is doubled instead, and only after silence; at the end after
+    /// a shorter one.
     pub fn steal(&mut self, now: Instant, peers: &mut Peers, thief: Handle) -> Vec<(Handle, Ask)> {
         let Some((victim, index)) = self.find_prey(now, peers, thief) else { return Vec::new() };
         let may_take_first = self.may_take_first(now, &peers[&victim].source);
+        let is_missed = may_take_first || peers[&victim].source.is_silent(now);
         let source = &mut peers.get_mut(&victim).expect("just seen").source;
         let mut target = source.requests()[index].target.clone().expect("credits aren't stolen");
         let needs_one_giver = self.blocks.needs_one_giver(target.piece);
@@ -31,7 +33,7 @@ impl Download {
         }
         let mut asks = Vec::new();
         // The first may be on its way: then it is doubled.
-        if index == 0 {
+        if index == 0 && is_missed {
             source.on_missed(now);
         }
         if index > 0 || may_take_first || needs_one_giver {
@@ -66,7 +68,8 @@ impl Download {
             |peer: &Peer| peer.source.requests().is_empty() && peer.source.misses() < source.misses();
         let others: Vec<&Peer> =
             if source.misses() == 0 { Vec::new() } else { peers.values().filter(|p| better(p)).collect() };
-        let gain = if self.blocks.untouched.is_empty() { STEAL_GAIN_AT_END } else { STEAL_GAIN };
+        let is_at_end = self.blocks.untouched.is_empty();
+        let gain = if is_at_end { STEAL_GAIN_AT_END } else { STEAL_GAIN };
         let mut thief_rate = None;
         let mut best: Option<(f64, Handle, usize)> = None;
         for (&key, peer) in peers.iter().filter(|(key, _)| **key != thief) {
@@ -84,7 +87,10 @@ impl Download {
             if index == 0 && !may_go(request, most) {
                 continue;
             }
-            if index == 0 && !peer.source.is_silent(now) && !self.may_take_first(now, &peer.source) {
+            let is_stuck = index == 0 && is_at_end && peer.source.is_stuck(now);
+            let may_go_first =
+                || is_stuck || peer.source.is_silent(now) || self.may_take_first(now, &peer.source);
+            if index == 0 && !may_go_first() {
                 continue;
             }
             let eta = peer.source.time_to_deliver(now);

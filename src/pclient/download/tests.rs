@@ -218,6 +218,33 @@ fn what_a_slow_one_has_not_begun_is_taken_over_at_the_end() {
 }
 
 #[test]
+fn what_stops_coming_in_the_middle_is_doubled_at_the_end() {
+    for is_at_end in [true, false] {
+        let mut table = Table::new(if is_at_end { 3 } else { 4 });
+        let slow = table.relay(1, &[0, 1]);
+        assert_eq!(pieces(&table.fill(slow)), [0, 1]);
+        table.now += Duration::from_secs(2);
+        table.delivers(slow, 0, 0);
+        table.peers.get_mut(&slow).unwrap().source.on_arriving(table.now, 1_000);
+        let idle = table.relay(2, &[0, 1, 2]);
+        let Ask::Blocks { id, .. } = table.fill(idle)[0].clone() else { panic!() };
+        table.delivers(idle, id, 2);
+        // A quarter of two seconds, and a quarter of one.
+        table.now += Duration::from_millis(749);
+        assert_eq!(
+            table.download.steal(table.now, &mut table.peers, idle),
+            [],
+            "the next datagram may be due"
+        );
+        table.now += Duration::from_millis(1);
+        let doubled = table.download.steal(table.now, &mut table.peers, idle);
+        let is_doubled = matches!(doubled[..], [(to, Ask::Blocks { .. })] if to == idle);
+        assert_eq!(is_doubled, is_at_end, "{doubled:?}");
+        assert_eq!(table.peers[&slow].source.misses(), 0, "it isn't its fault");
+    }
+}
+
+#[test]
 fn where_little_can_be_asked_for_each_is_asked_for_one_piece() {
     let mut table = Table::new(100);
     let offer = |from: u64, count: u32| (from..from + u64::from(count)).collect::<Vec<_>>();
