@@ -75,7 +75,8 @@ impl ManifestDesk {
         (self.served, self.waits_until) = (now, None);
         let next = part.saturating_add(1);
         peers.get_mut(&key)?.wants_manifest = (next < stock.all).then_some(next);
-        if is_source && next >= stock.all {
+        // Who has got the rest of what it had from elsewhere isn't waited for: it may have spread already.
+        if is_source && next >= stock.all && self.customer == Some(key) {
             self.closed_until = Some(self.closed_until.unwrap_or(now + PATIENCE_SOURCE));
         }
         Some((key, part))
@@ -184,6 +185,14 @@ mod tests {
             assert_eq!(counter.next(0.6, &[*key]), Some((*key, 1)));
         }
         assert_eq!(counter.next(0.6, &keys), None);
+    }
+
+    #[test]
+    fn who_has_begun_elsewhere_is_not_waited_for() {
+        let mut counter = Counter::new(true, &[FIRST, SECOND]);
+        counter.peers.get_mut(&FIRST).unwrap().wants_manifest = Some(1);
+        assert_eq!(counter.next(0.0, &[FIRST]), Some((FIRST, 1)));
+        assert_eq!(counter.next(0.0, &[SECOND]), Some((SECOND, 0)));
     }
 
     #[test]
