@@ -40,8 +40,8 @@ const PLENTY: Duration = Duration::from_millis(500);
 /// each would idle between two for a round trip. (Measured with pieces of 16 KiB; from thirty percent to ninety, little depends on it.)
 const MANY_PEERS: usize = 16;
 const TAIL_PERCENT: u64 = 30;
-/// With so many peers one piece is enough, too, and half the depth, where a source has fewer pieces than this that nobody was asked for:
-/// close behind those who send them first, what is asked of one ahead of time is kept from others that could give it at once.
+/// With so many peers, one that has fewer pieces than this left to ask for is asked for one piece, and half as far ahead: what waits in its
+/// line another may be able to send at once.
 const SCARCE: u32 = 16;
 /// A lone origin gets so many more credits for short pieces each time: every time costs it an acknowledgement of its own.
 const CREDITS_TOGETHER: u64 = 3;
@@ -184,9 +184,9 @@ impl Download {
         let others = asked - source.outstanding() + self.blocks.storing_bytes();
         let is_scarce = self.is_scarce(peers, key);
         let depth = if is_scarce { depth / 2 } else { depth };
-        let has_plenty = is_scarce || self.has_plenty(now, peers, asked);
-        let least = if has_plenty { piece_len } else { MIN_PIECES * piece_len };
-        let mut is_early = has_plenty && self.is_nearly_through(now, peers, key);
+        let is_one_enough = is_scarce || self.has_plenty(now, peers, asked);
+        let least = if is_one_enough { piece_len } else { MIN_PIECES * piece_len };
+        let mut is_early = is_one_enough && self.is_nearly_through(now, peers, key);
         let depth = depth.min(MAX_UNDER_WAY.saturating_sub(others)).max(least);
         loop {
             let source = &peers[&key].source;
@@ -223,7 +223,7 @@ impl Download {
             && peers.get(&key).is_some_and(|peer| is_last(&peer.source) && !peer.source.is_silent(now))
     }
 
-    /// Whether there are so many peers, and a source has so little to ask for, that it had better be shared with others that have it too.
+    /// Whether there are many peers, and this one has little left to ask for.
     fn is_scarce(&self, peers: &Peers, key: Handle) -> bool {
         let peer = &peers[&key];
         let Announced::Known(offered) = &peer.pieces else { return false };

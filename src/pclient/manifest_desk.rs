@@ -75,7 +75,7 @@ impl ManifestDesk {
         (self.served, self.waits_until) = (now, None);
         let next = part.saturating_add(1);
         peers.get_mut(&key)?.wants_manifest = (next < stock.all).then_some(next);
-        // Who has got the rest of what it had from elsewhere isn't waited for: it may have spread already.
+        // Only a copy that was begun here is waited for: who had the beginning from elsewhere had it from somebody who passes it on.
         if is_source && next >= stock.all && self.customer == Some(key) {
             self.closed_until = Some(self.closed_until.unwrap_or(now + PATIENCE_SOURCE));
         }

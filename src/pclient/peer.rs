@@ -11,8 +11,8 @@ use crate::time::{Duration, Instant};
 
 /// A source that delivers nothing for twice as long as usual is silent, but within these limits.
 const SILENCE: RangeInclusive<Duration> = Duration::from_millis(250)..=Duration::from_secs(4);
-/// One that has sent part of a block, and no more for this long and a quarter of the usual time from block to block, which is longer than
-/// a datagram takes, has most likely lost the rest on the way.
+/// One that has sent part of a block, and no more for this long and a quarter of its usual time from block to block, in which a datagram
+/// comes, has most likely lost some of it on the way.
 const STUCK: Duration = Duration::from_millis(250);
 /// What is asked of it first is thought to wait for its turn there when nothing of it has come for this long, or for longer than
 /// usual.
@@ -174,7 +174,7 @@ pub struct Source {
     patience: Duration,
     /// Of messages of its that aren't whole yet, what has arrived, B: most likely of a block.
     partial: u64,
-    /// When the last of that came, or the last block.
+    /// When more of that was last begun. What fills gaps doesn't count.
     arrived: Instant,
     /// The shortest round trip to it.
     pub min_rtt: Duration,
@@ -238,7 +238,7 @@ impl Source {
         self.rate_when_busy = self.meter.rate(now);
         self.pause = now.since(self.active).max(self.pause * 7 / 8);
         self.patience = STALL.max(self.patience * 15 / 16);
-        (self.active, self.arrived) = (now, now);
+        self.active = now;
         true
     }
 
@@ -265,9 +265,12 @@ impl Source {
         self.partial > 0
     }
 
-    /// Whether the block that comes now has stopped coming: what is missing was lost, and is sent again only when that is noticed.
+    /// Whether the block that comes now has most likely stopped coming: some of it was lost, and is sent again only when that is noticed.
+    /// Nothing is usual for one that hasn't delivered yet.
     pub fn is_stuck(&self, now: Instant) -> bool {
-        self.has_begun() && now.since(self.arrived) >= STUCK + 2 * self.min_rtt + self.pause / 4
+        let since = self.active.max(self.arrived);
+        let is_overdue = || now.since(since) >= STUCK + 2 * self.min_rtt + self.pause / 4;
+        self.has_begun() && !self.pause.is_zero() && is_overdue()
     }
 
     /// Bytes under way, without what has come of the block that comes now.

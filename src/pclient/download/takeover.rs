@@ -1,7 +1,7 @@
 //! Taking requests over: from sources that are slow, or have fallen silent, by those that have nothing to do.
 
 use super::{Ask, Download, MAX_REFUSALS, Peers};
-use crate::pclient::peer::{Announced, Peer, Request, Source};
+use crate::pclient::peer::{Announced, Peer, Request, Source, Target};
 use crate::rudp::Handle;
 use crate::time::{Duration, Instant};
 
@@ -32,9 +32,11 @@ impl Download {
             target = self.blocks.whole(target.piece);
         }
         let mut asks = Vec::new();
-        // The first may be on its way: then it is doubled.
+        // The first may be on its way: then it is doubled. Where but one block of it has stopped coming, that one is.
         if index == 0 && is_missed {
             source.on_missed(now);
+        } else if index == 0 {
+            target.blocks.end = target.blocks.start + 1;
         }
         if index > 0 || may_take_first || needs_one_giver {
             let request = source.take(index);
@@ -87,7 +89,10 @@ impl Download {
             if index == 0 && !may_go(request, most) {
                 continue;
             }
-            let is_stuck = index == 0 && is_at_end && peer.source.is_stuck(now);
+            // Of what one has to give as a whole nothing is left if it is taken away: only silence is a reason for that.
+            let is_whole = |target: &Target| self.blocks.needs_one_giver(target.piece);
+            let may_double = is_at_end && !request.target.as_ref().is_some_and(is_whole);
+            let is_stuck = may_double && peer.source.is_stuck(now);
             let may_go_first =
                 || is_stuck || peer.source.is_silent(now) || self.may_take_first(now, &peer.source);
             if index == 0 && !may_go_first() {

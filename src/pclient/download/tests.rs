@@ -250,7 +250,7 @@ fn where_little_can_be_asked_for_each_is_asked_for_one_piece() {
     let offer = |from: u64, count: u32| (from..from + u64::from(count)).collect::<Vec<_>>();
     let few = |from| offer(from, SCARCE - 1);
     let first = table.relay(1, &few(0));
-    assert_eq!(table.fill(first).len(), 2, "there are few to ask");
+    assert_eq!(table.fill(first).len(), 2, "there are few peers");
     for key in 2..=MANY_PEERS as u64 {
         table.relay(key, &[]);
     }
@@ -258,6 +258,13 @@ fn where_little_can_be_asked_for_each_is_asked_for_one_piece() {
     assert_eq!(table.fill(last).len(), 1);
     let rich = table.relay(MANY_PEERS as u64 + 2, &offer(40, SCARCE));
     assert_eq!(table.fill(rich).len(), 2);
+    // The same with those that give so much that the least doesn't count: half as much.
+    let asked = [(few(60), 3), (offer(80, SCARCE), 4)].map(|(pieces, key)| {
+        let fast = table.relay(MANY_PEERS as u64 + key, &pieces);
+        table.peers.get_mut(&fast).unwrap().source.meter.add(table.now, 8 * PIECE);
+        table.fill(fast).len()
+    });
+    assert!(asked[0] > 1 && asked[1] >= 2 * asked[0] - 1, "{asked:?}");
 }
 
 #[test]
@@ -435,6 +442,23 @@ fn a_piece_that_several_have_spoiled_comes_from_one_alone() {
     assert_eq!(blocks.arrives(first, id, 1), Arrival::Duplicate);
     (1..COUNT - 1).for_each(|block| assert_eq!(blocks.arrives(second, *new, block), Arrival::Partial));
     assert!(matches!(blocks.arrives(second, *new, COUNT - 1), Arrival::Whole(_)));
+}
+
+#[test]
+fn such_a_piece_is_taken_away_after_silence_alone() {
+    let mut blocks = OnePiece::new();
+    let (first, second) = (blocks.0.relay(1, &[0]), blocks.0.relay(2, &[0]));
+    let piece = blocks.0.download.lengths.piece(0).unwrap();
+    blocks.0.download.blocks.fetch_alone(piece);
+    let (id, _) = blocks.asked(first);
+    blocks.0.now += Duration::from_secs(1);
+    assert_eq!(blocks.arrives(first, id, 0), Arrival::Partial);
+    blocks.0.peers.get_mut(&first).unwrap().source.on_arriving(blocks.0.now, 1_000);
+    blocks.0.now += Duration::from_secs(1);
+    let now = blocks.0.now;
+    blocks.0.peers.get_mut(&second).unwrap().source.meter.add(now, 1_000_000);
+    assert!(blocks.0.peers[&first].source.is_stuck(now));
+    assert_eq!(blocks.0.download.steal(now, &mut blocks.0.peers, second), []);
 }
 
 #[test]

@@ -81,7 +81,7 @@ fn what_was_sent_to_nobody_goes_out_nearly_in_order() {
     let sent: Vec<usize> = (0..100).map(|_| table.serves().1.as_usize()).collect();
     let is_near = |(turn, &piece): (usize, &usize)| piece < turn + NEAR;
     assert!(sent.iter().enumerate().all(is_near), "{sent:?}");
-    assert!(!sent.is_sorted(), "another source would come to the same");
+    assert!(!sent.is_sorted(), "two sources must not choose alike");
 }
 
 #[test]
