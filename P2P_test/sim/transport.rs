@@ -200,6 +200,7 @@ fn one_flow_at_a_gigabyte() {
 #[test]
 fn eight_flows_share() {
     for (name, shared_up, rate) in [
+        ("uplink", true, 5_000_000),
         ("uplink", true, 1_000_000),
         ("uplink", true, 100_000),
         ("downlink", false, 1_000_000),

@@ -508,8 +508,8 @@ impl Endpoint {
                     self.stateless.on_sent(buf.len());
                 }
                 self.stirred.insert(key);
-                // One datagram each: connections take turns.
-                self.turns.again(key);
+                // Connections take turns.
+                self.turns.again(key, buf.len());
                 return Some(to);
             }
             if connection.is_blocked_by_uplink() {

@@ -2,12 +2,22 @@
 //!
 //! Keeps the order alone; what a connection has to send, and whether the window has room, it is told.
 //!
+//! A turn is one datagram, or as many short ones as others send in a long one: else who has begun late on a shared uplink, and may
+//! send short ones only at the rate that is left to it, would never get its share (deficit round robin; Shreedhar, Varghese,
+//! "Efficient fair queueing", SIGCOMM 1995).
+//!
 //! Each ack makes room for one or two datagrams while all connections may wait for it. So those that waited are woken
 //! together, as one segment of the queue, and go back to waiting unasked when the room is used up before their turn comes.
 
 use std::collections::VecDeque;
 
+use super::mtu;
 use crate::small::SmallMap;
+
+/// What is shorter is no turn: acks, and requests, B.
+const FULL_SIZE: usize = mtu::BASE / 2;
+/// The longest datagram is forgotten by this part with each one that is shorter.
+const FORGOTTEN: usize = 1_024;
 
 #[derive(Clone, Copy, Debug, Default)]
 struct Flags {
@@ -15,6 +25,19 @@ struct Flags {
     ready: bool,
     /// In `blocked` or in `woken`.
     waiting: bool,
+    /// What is left of its turns, B.
+    left: usize,
+}
+
+impl Flags {
+    /// It has sent `len` B, where a turn is `turn` B. True if another datagram like that is part of what is left.
+    fn use_up(&mut self, len: usize, turn: usize) -> bool {
+        if self.left < len {
+            self.left += turn;
+        }
+        self.left -= len;
+        self.left >= len
+    }
 }
 
 /// The order in which connections are asked for their next datagram.
@@ -35,6 +58,8 @@ pub struct Turns {
     blocked: VecDeque<u64>,
     /// How many are in `ready` and in `blocked`.
     both: usize,
+    /// The longest datagram of late, B: so much is a turn.
+    longest: usize,
 }
 
 impl Turns {
@@ -125,8 +150,18 @@ impl Turns {
         }
     }
 
-    /// It has sent a datagram and may have another, after all others.
-    pub fn again(&mut self, key: u64) {
+    /// It has sent a datagram of `len` B and may have another: after all others, unless its turn lasts.
+    pub fn again(&mut self, key: u64, len: usize) {
+        if len >= FULL_SIZE {
+            self.longest = len.max(self.longest - self.longest / FORGOTTEN);
+            let Some(flags) = self.flags.get_mut(&key) else { return };
+            if flags.use_up(len, self.longest) && !flags.ready && !flags.waiting {
+                flags.ready = true;
+                self.ready.push_front(key);
+                self.before += 1;
+                return;
+            }
+        }
         self.mark(key);
     }
 
@@ -141,7 +176,9 @@ impl Turns {
 
     /// It has nothing that may go, or nothing that would wait for room.
     pub fn rest(&mut self, key: u64) {
-        if self.flags.get(&key).is_some_and(|flags| flags.waiting) {
+        let Some(flags) = self.flags.get_mut(&key) else { return };
+        flags.left = 0;
+        if flags.waiting {
             self.ask_anyway(key);
         }
     }
@@ -165,6 +202,9 @@ mod tests {
     struct Plain {
         ready: VecDeque<u64>,
         blocked: VecDeque<u64>,
+        /// What is left of each one's turns, and how long one is.
+        left: BTreeMap<u64, Flags>,
+        longest: usize,
     }
 
     impl Plain {
@@ -172,6 +212,17 @@ mod tests {
             if !self.ready.contains(&key) {
                 self.ready.push_back(key);
             }
+        }
+
+        fn again(&mut self, key: u64, len: usize) {
+            if len >= FULL_SIZE {
+                self.longest = len.max(self.longest - self.longest / FORGOTTEN);
+                let lasts = self.left.entry(key).or_default().use_up(len, self.longest);
+                if lasts && !self.blocked.contains(&key) {
+                    return self.ready.push_front(key);
+                }
+            }
+            self.ready.push_back(key);
         }
 
         fn wake(&mut self) {
@@ -183,6 +234,15 @@ mod tests {
 
     /// Connections with so many datagrams of bulk, and whether they have control as well.
     type Loads = BTreeMap<u64, (u32, bool)>;
+
+    /// How long the datagrams of a connection are, B.
+    fn len(key: u64, what: &str) -> usize {
+        match (what, key) {
+            ("control", _) => 30,
+            (_, 0..4) => 1_400,
+            _ => 9_000,
+        }
+    }
 
     /// Asks one connection. Some if it sends, and what.
     fn ask(loads: &mut Loads, key: u64, room: &mut u32) -> (Option<&'static str>, bool) {
@@ -228,7 +288,7 @@ mod tests {
                 match ask(&mut loads, key, &mut room) {
                     (Some(what), _) => {
                         order.push((key, what));
-                        turns.again(key);
+                        turns.again(key, len(key, what));
                     }
                     (None, true) => turns.wait(key),
                     (None, false) => turns.rest(key),
@@ -238,16 +298,33 @@ mod tests {
                 match ask(&mut loads_plain, key, &mut room_plain) {
                     (Some(what), _) => {
                         order_plain.push((key, what));
-                        plain.ready.push_back(key);
+                        plain.again(key, len(key, what));
                     }
                     (None, true) if !plain.blocked.contains(&key) => plain.blocked.push_back(key),
-                    (None, _) => {}
+                    (None, true) => {}
+                    (None, false) => _ = plain.left.remove(&key),
                 }
             }
             assert_eq!(order, order_plain);
             sent += order.len();
         }
         assert!(sent > 20_000, "{sent}");
+    }
+
+    #[test]
+    fn short_datagrams_make_as_much_as_long_ones() {
+        let mut turns = Turns::default();
+        let lens = [1_400, 9_000, 2_784, 1_400];
+        let mut sent = [0; 4];
+        (0..4).for_each(|key| turns.add(key));
+        (0..4).for_each(|key| turns.mark(key));
+        for _ in 0..2_000 {
+            let key = turns.next(true).expect("all have something");
+            sent[key as usize] += lens[key as usize];
+            turns.again(key, lens[key as usize]);
+        }
+        let most = *sent.iter().max().unwrap();
+        assert!(sent.iter().all(|&sent| sent * 10 > most * 9), "{sent:?}");
     }
 
     #[test]
