@@ -11,9 +11,16 @@ pub const BASE: usize = 1_200;
 /// acks, so that it may take longer than others.
 const ORDINARY: usize = 1_452;
 const MAX_DURATION_ORDINARY: Duration = Duration::from_millis(250);
-/// The sizes to try, each only when the one before has passed: Ethernet, jumbo frames,
+/// Nearly twice that, B: six carry 16 KiB. In a swarm many share both links, and the rate of a path says little of theirs: a datagram
+/// that takes long at the path's rate is soon through. So it may take longer than others, but only where two of them are no more than
+/// what the own uplink may send to one peer in a burst: a flow that has a slow link for itself would take its length for a queue.
+const DOUBLE: usize = 2_784;
+const MAX_DURATION_DOUBLE: Duration = Duration::from_millis(60);
+/// What jumbo frames carry, B.
+const JUMBO: usize = 8_952;
+/// The sizes to try, each only when the one before has passed: Ethernet, twice that, jumbo frames,
 /// then what only loopback carries. The last is the longest UDP payload over IPv4.
-const LADDER: [usize; 5] = [ORDINARY, 8_952, 16_384, 32_768, 65_507];
+const LADDER: [usize; 6] = [ORDINARY, DOUBLE, JUMBO, 16_384, 32_768, 65_507];
 /// So many probes of one size are lost before it counts as too large (RFC 8899 §5.1.2 MAX_PROBES).
 const MAX_PROBES: u32 = 3;
 /// After a search has ended, the next size is tried again this much later (RFC 8899 §5.1.1 PMTU_RAISE_TIMER).
@@ -98,16 +105,16 @@ impl MtuDiscovery {
         self.current
     }
 
-    /// The largest datagram to send at this rate, B/s.
-    pub fn datagram_size(&self, rate: f64) -> usize {
-        self.current.min(longest_at(rate))
+    /// The largest datagram to send at this rate, B/s, where `burst` B may go to one peer in a burst.
+    pub fn datagram_size(&self, rate: f64, burst: u64) -> usize {
+        self.current.min(longest_at(rate, burst, self.current))
     }
 
     /// The size to probe now, if one is due and would not take too long at this rate, B/s.
-    pub fn probe_size(&self, now: Instant, rate: f64) -> Option<usize> {
+    pub fn probe_size(&self, now: Instant, rate: f64, burst: u64) -> Option<usize> {
         let Probe::Due { at, .. } = self.probe else { return None };
         let next = LADDER.into_iter().map(|size| size.min(self.limit)).find(|&size| size > self.current)?;
-        (at <= now && next <= longest_at(rate)).then_some(next)
+        (at <= now && next <= longest_at(rate, burst, next)).then_some(next)
     }
 
     /// A probe is on its way.
@@ -186,10 +193,20 @@ impl MtuDiscovery {
     }
 }
 
-/// The size that takes [`MAX_DURATION`] at `rate` B/s, but the base at least.
-fn longest_at(rate: f64) -> usize {
+/// The size that takes no longer at `rate` B/s than its step on the ladder may, up to `step`; the base at least.
+fn longest_at(rate: f64, burst: u64, step: usize) -> usize {
     let within = |duration: Duration| (rate * duration.as_secs_f64()) as usize;
-    within(MAX_DURATION).max(within(MAX_DURATION_ORDINARY).clamp(BASE, ORDINARY))
+    let ordinary = within(MAX_DURATION_ORDINARY).clamp(BASE, ORDINARY);
+    let double = if burst >= 2 * DOUBLE as u64 { within(MAX_DURATION_DOUBLE).min(DOUBLE) } else { 0 };
+    let long = within(MAX_DURATION);
+    // To a path that is fast enough for the next step this one is just on the way.
+    let long = if step > DOUBLE || long >= JUMBO { long } else { 0 };
+    ordinary.max(double).max(long)
+}
+
+/// What a datagram of up to `size` B counts for in a window of few: where a double one goes, others fill the link as well.
+pub fn least_of_few(size: usize) -> usize {
+    if size <= DOUBLE { size.min(ORDINARY) } else { size }
 }
 
 #[cfg(test)]
@@ -205,10 +222,10 @@ mod tests {
     /// Probes until nothing is due, on a path that carries `mtu` B.
     fn search(discovery: &mut MtuDiscovery, mtu: usize, now: Instant) -> u32 {
         let mut probes = 0;
-        while let Some(size) = discovery.probe_size(now, FAST) {
+        while let Some(size) = discovery.probe_size(now, FAST, 0) {
             probes += 1;
             discovery.on_probe_sent();
-            assert_eq!(discovery.probe_size(now, FAST), None, "one probe at a time");
+            assert_eq!(discovery.probe_size(now, FAST, 0), None, "one probe at a time");
             if size <= mtu { discovery.on_probe_acked(now, size) } else { discovery.on_probe_lost(now) }
         }
         probes
@@ -217,12 +234,12 @@ mod tests {
     #[test]
     fn climbs_to_what_the_path_carries() {
         for (mtu, found, probes) in
-            [(1_200, 1_200, 3), (1_500, 1_452, 4), (9_000, 8_952, 5), (70_000, 65_507, 5)]
+            [(1_200, 1_200, 3), (1_500, 1_452, 4), (9_000, 8_952, 6), (70_000, 65_507, 6)]
         {
             let mut discovery = MtuDiscovery::new(65_507, at(0));
             assert_eq!(search(&mut discovery, mtu, at(0)), probes, "{mtu}");
             assert_eq!(discovery.path_mtu(), found);
-            assert_eq!(discovery.probe_size(at(599), FAST), None);
+            assert_eq!(discovery.probe_size(at(599), FAST, 0), None);
         }
     }
 
@@ -245,14 +262,32 @@ mod tests {
     #[test]
     fn a_slow_link_gets_no_long_datagrams() {
         let mut discovery = MtuDiscovery::new(65_507, at(0));
-        assert_eq!(discovery.probe_size(at(0), 5_800.0), None);
-        assert_eq!(discovery.probe_size(at(0), 5_900.0), Some(1_452));
+        assert_eq!(discovery.probe_size(at(0), 5_800.0, u64::MAX), None);
+        assert_eq!(discovery.probe_size(at(0), 5_900.0, u64::MAX), Some(1_452));
         search(&mut discovery, 70_000, at(0));
         for (rate, size) in
             [(4_000.0, 1_200), (6_000.0, 1_452), (100_000.0, 2_000), (1e6, 20_000), (1e7, 65_507)]
         {
-            assert_eq!(discovery.datagram_size(rate), size, "{rate} B/s");
+            assert_eq!(discovery.datagram_size(rate, 0), size, "{rate} B/s");
         }
+    }
+
+    #[test]
+    fn a_share_of_a_fast_link_gets_double_ones() {
+        let mut discovery = MtuDiscovery::new(65_507, at(0));
+        search(&mut discovery, 3_000, at(0));
+        for (rate, burst, size) in [
+            (6_000.0, 10_000, 1_452),
+            (40_000.0, 10_000, 2_400),
+            (50_000.0, 10_000, 2_784),
+            (50_000.0, 5_568, 2_784),
+            (50_000.0, 5_567, 1_452),
+            (200_000.0, 5_567, 1_452),
+            (500_000.0, 0, 2_784),
+        ] {
+            assert_eq!(discovery.datagram_size(rate, burst), size, "{rate} B/s, {burst} B");
+        }
+        assert_eq!([1_200, 1_452, 2_784, 8_952].map(least_of_few), [1_200, 1_452, 1_452, 8_952]);
     }
 
     /// A path whose large datagrams, sent every 10 ms, are lost, and a small one among them after `small` of them. How many
@@ -323,7 +358,7 @@ mod tests {
         let mut waits = Vec::new();
         for _ in 0..8 {
             let fell = now;
-            while discovery.probe_size(now, FAST).is_none() {
+            while discovery.probe_size(now, FAST, 0).is_none() {
                 now += Duration::from_secs(1);
             }
             waits.push(now.since(fell).as_secs());
@@ -335,7 +370,7 @@ mod tests {
         search(&mut discovery, 9_000, now);
         assert_eq!(discovery.path_mtu(), 8_952);
         fall(&mut discovery, now, 1);
-        assert_eq!(discovery.probe_size(now + Duration::from_secs(9), FAST), None);
-        assert_eq!(discovery.probe_size(now + Duration::from_secs(11), FAST), Some(1_452));
+        assert_eq!(discovery.probe_size(now + Duration::from_secs(9), FAST, 0), None);
+        assert_eq!(discovery.probe_size(now + Duration::from_secs(11), FAST, 0), Some(1_452));
     }
 }

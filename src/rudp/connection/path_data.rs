@@ -39,6 +39,8 @@ pub(super) struct PathData {
     /// The way in, measured by timestamps.
     pub(super) delay_in: DelayFilter,
     pub(super) pacer: Pacer,
+    /// What may go to one peer in a burst, B, as of the last ack.
+    pub(super) burst: u64,
     pub(super) timestamps: Timestamps,
     /// Probe time-outs since the last ack.
     pub(super) probes: u32,
@@ -65,6 +67,7 @@ impl PathData {
             drained: None,
             delay_in: DelayFilter::default(),
             pacer: Pacer::new(datagram, now),
+            burst: 0,
             timestamps: Timestamps::default(),
             probes: 0,
             full_sent: false,
@@ -113,7 +116,7 @@ impl PathData {
     /// The size of the probe to send now instead of a datagram with content, B, if one is due. Before anything is known to
     /// pass it waits, so that it costs no time-out.
     pub(super) fn probe_size(&self, now: Instant) -> Option<usize> {
-        self.mtu.probe_size(now, self.delivery.rate()).filter(|_| self.full_acked)
+        self.mtu.probe_size(now, self.delivery.rate(), self.burst).filter(|_| self.full_acked)
     }
 
     /// The largest datagram to send now, B.
@@ -122,7 +125,7 @@ impl PathData {
         if self.probes > 1 {
             mtu::BASE.min(self.mtu.path_mtu())
         } else {
-            self.mtu.datagram_size(self.delivery.rate())
+            self.mtu.datagram_size(self.delivery.rate(), self.burst)
         }
     }
 

@@ -98,6 +98,7 @@ impl Connection {
         if acked_bytes > 0 {
             self.path.probes = 0;
             self.path.delivery.on_acked(now, acked_bytes, self.path.rtt.smoothed());
+            self.path.burst = links.uplink.burst();
             self.path.window.set_datagram(self.path.datagram_size() as u64);
             // No queue is longer than the round trip that led through it, whatever the peer's clock says.
             let queue = self.path.delay_out.queue(now).unwrap_or_default().min(self.path.rtt.latest());

@@ -104,7 +104,7 @@ impl Connection {
             let unsettled = number - self.sent.oldest_unsettled();
             Frame::Timestamp { sent: clock::at(now), unsettled }.encode(buf);
         }
-        let narrow = NARROW_DATAGRAMS * limit as u64;
+        let narrow = NARROW_DATAGRAMS * mtu::least_of_few(limit) as u64;
         let is_narrow = bulk && self.window(links).min(links.uplink.window().bytes()) < narrow;
         if is_narrow || links.uplink.is_drained() {
             Frame::ImmediateAck.encode(buf);
