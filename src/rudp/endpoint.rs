@@ -508,7 +508,6 @@ impl Endpoint {
                     self.stateless.on_sent(buf.len());
                 }
                 self.stirred.insert(key);
-                // Connections take turns.
                 self.turns.again(key, buf.len());
                 return Some(to);
             }
