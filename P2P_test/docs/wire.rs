@@ -135,6 +135,7 @@ fn messages() -> Vec<Row> {
         ("hashes", Message::Hashes { channel, part: 1, hashes: &[HASH] }),
         ("choke", Message::Choke { channel }),
         ("unchoke", Message::Unchoke { channel }),
+        ("dont have", Message::DontHave { channel, pieces: vec![2, 300] }),
     ]
     .map(|(name, message)| (name, message.encode()))
     .into()

@@ -310,6 +310,7 @@ pub(crate) fn message_seeds() -> Vec<Vec<u8>> {
         Message::AskPeers { channel: 1 },
         Message::Peers { channel: 1, peers: vec![([10, 0, 0, 1], 7).into(), ([1; 8], 7).into()] },
         Message::AskManifest { channel: 1, part: None },
+        Message::DontHave { channel: 1, pieces: vec![0, 100, 100_000] },
     ];
     messages.iter().map(Message::encode).collect()
 }

@@ -223,6 +223,13 @@ impl Download {
             && peers.get(&key).is_some_and(|peer| is_last(&peer.source) && !peer.source.is_silent(now))
     }
 
+    /// The piece that will be whole within `horizon`, as all that is missing of it comes from this source now.
+    pub fn completes_within(&self, now: Instant, source: &Source, horizon: Duration) -> Option<PieceIndex> {
+        let (target, left) = source.coming(now)?;
+        let is_last = left <= horizon.as_secs_f64() && self.blocks.is_rest(target);
+        (is_last && !self.blocks.is_held_up()).then_some(target.piece)
+    }
+
     /// Whether there are many peers, and this one has little left to ask for.
     fn is_scarce(&self, peers: &Peers, key: Handle) -> bool {
         let peer = &peers[&key];
@@ -512,6 +519,21 @@ impl Download {
         source.on_missed(now);
         self.release(&request);
         request.target
+    }
+
+    /// A source doesn't have a piece: all that it was asked for of it is free, and taken back in case that it has it by now.
+    pub fn on_dont_have(
+        &mut self,
+        now: Instant,
+        peers: &mut Peers,
+        key: Handle,
+        piece: PieceIndex,
+    ) -> Vec<Ask> {
+        let is_of_it =
+            |request: &&Request| request.target.as_ref().is_some_and(|target| target.piece == piece);
+        let ids: Vec<u64> = peers[&key].source.requests().iter().filter(is_of_it).map(|r| r.id).collect();
+        ids.iter().for_each(|&id| _ = self.on_reject(now, peers, key, id));
+        ids.into_iter().map(|id| Ask::Cancel { id }).collect()
     }
 }
 

@@ -12,7 +12,7 @@
 //! 04 ask       channel | [part]                             for the manifest from there on; without: no more
 //! 05 outline   channel | size | proof length | proof | joints, 32 B each
 //! 06 bitfield  channel | bytes
-//! 07 have      channel | piece …
+//! 07 have      channel | piece …                            it is here, or most likely will be when you ask
 //! 08 request   channel | id | piece | first block | blocks
 //! 09 any       channel | id | credits | residue | modulus   pieces of your choice ≡ residue (mod modulus)
 //! 0a none      channel | id | credits                       no piece of my choice for these
@@ -24,6 +24,7 @@
 //! 10 hashes    channel | part | hashes, 32 B each
 //! 11 choke     channel                                      you get what others leave
 //! 12 unchoke   channel                                      you have a place at my uplink, as at first
+//! 13 dont have channel | piece …                            what I announced hasn't come
 //! ```
 //!
 //! All numbers without a type are varints. The manifest's part 0 is its [outline](super::manifest::Outline), part n + 1 the hashes of
@@ -115,8 +116,15 @@ pub enum Message<'a> {
         /// As [`Bitfield::to_bytes`](super::pieces::Bitfield::to_bytes) writes it.
         bytes: &'a [u8],
     },
-    /// Pieces that the sender has got since.
+    /// Pieces that the sender has got since, or most likely will have before it is asked for them.
     Have {
+        /// The sender's number.
+        channel: u64,
+        /// Which.
+        pieces: Vec<u64>,
+    },
+    /// Pieces that the sender announced and doesn't have (BEP 54).
+    DontHave {
         /// The sender's number.
         channel: u64,
         /// Which.
@@ -228,6 +236,7 @@ impl fmt::Display for Message<'_> {
             }
             Message::Bitfield { channel, bytes } => write!(f, "Bitfield {channel}: {} B", bytes.len()),
             Message::Have { channel, pieces } => write!(f, "Have {channel}: {} pieces", pieces.len()),
+            Message::DontHave { channel, pieces } => write!(f, "DontHave {channel}: {} pieces", pieces.len()),
             Message::Block { channel, id, piece, block, data } => {
                 write!(f, "Block {channel}: request {id}, block {piece}.{block}, {} B", data.len())
             }
@@ -277,6 +286,10 @@ impl<'a> Message<'a> {
             }
             Message::Have { channel, pieces } => {
                 numbers(0x07, &[*channel]);
+                pieces.iter().for_each(|&piece| buf.varint(piece));
+            }
+            Message::DontHave { channel, pieces } => {
+                numbers(0x13, &[*channel]);
                 pieces.iter().for_each(|&piece| buf.varint(piece));
             }
             Message::Request { channel, id, piece, first, count } => {
@@ -331,17 +344,7 @@ impl<'a> Message<'a> {
                 Message::Outline { channel, size, proof, joints: hashes(r, MAX_JOINTS)? }
             }
             0x06 => Message::Bitfield { channel: r.varint()?, bytes: r.rest() },
-            0x07 => {
-                let channel = r.varint()?;
-                let mut pieces = Vec::new();
-                while !r.is_empty() {
-                    pieces.push(r.varint()?);
-                }
-                if pieces.len() > MAX_HAVES {
-                    return Err(Malformed);
-                }
-                Message::Have { channel, pieces }
-            }
+            0x07 => Message::Have { channel: r.varint()?, pieces: pieces(r)? },
             0x08 => Message::Request {
                 channel: r.varint()?,
                 id: r.varint()?,
@@ -384,9 +387,19 @@ impl<'a> Message<'a> {
             }
             0x11 => Message::Choke { channel: r.varint()? },
             0x12 => Message::Unchoke { channel: r.varint()? },
+            0x13 => Message::DontHave { channel: r.varint()?, pieces: pieces(r)? },
             _ => return Err(Malformed),
         })
     }
+}
+
+/// All that is left, as at most [`MAX_HAVES`] pieces.
+fn pieces(r: &mut Reader<'_>) -> Result<Vec<u64>, Malformed> {
+    let mut pieces = Vec::new();
+    while !r.is_empty() {
+        pieces.push(r.varint()?);
+    }
+    if pieces.len() > MAX_HAVES { Err(Malformed) } else { Ok(pieces) }
 }
 
 /// All that is left, as at most `most` hashes.
@@ -422,6 +435,7 @@ mod tests {
             Message::Hashes { channel: 1, part: 2, hashes: &[[3; 32]] },
             Message::Bitfield { channel: 1, bytes: b"\xff\x01" },
             Message::Have { channel: 1, pieces: vec![0, 100, 100_000] },
+            Message::DontHave { channel: 1, pieces: vec![0, 100, 100_000] },
             Message::Request { channel: 1, id: 2, piece: 3, first: 4, count: 5 },
             Message::Any { channel: 1, id: 2, credits: 3, residue: 4, modulus: 5 },
             Message::None { channel: 1, id: 2, credits: 3 },

@@ -52,6 +52,8 @@ pub struct Peer {
     pub dealings: Dealings,
     /// Pieces that it has to be told we have.
     pub haves: Vec<PieceIndex>,
+    /// How many pieces it has announced and taken back.
+    pub retractions: u32,
     /// The next part of the manifest that it asks for.
     pub wants_manifest: Option<u64>,
     /// How many parts it was given.
@@ -75,6 +77,7 @@ impl Peer {
             queue: Queue { asked: now, ..Queue::default() },
             dealings: Dealings::new(now),
             haves: Vec::new(),
+            retractions: 0,
             wants_manifest: None,
             manifest_parts: 0,
             reminded: now,
@@ -213,7 +216,7 @@ impl Source {
         }
     }
 
-    /// Requests under way, in the order in which they were made.
+    /// Requests under way, in the order in which they were made; answers may come in another.
     pub fn requests(&self) -> &VecDeque<Request> {
         &self.requests
     }
@@ -277,6 +280,15 @@ impl Source {
     pub fn left_to_come(&self) -> u64 {
         let first = self.requests.front().map_or(0, |request| request.bytes);
         self.outstanding - self.partial.min(first)
+    }
+
+    /// What it is sending of what it was asked for, and how long the rest takes at its rate of late, s. `None` where it was asked for
+    /// several things, which may come in any order.
+    pub fn coming(&self, now: Instant) -> Option<(&Target, f64)> {
+        let comes = self.has_begun() && !self.is_silent(now) && !self.is_stuck(now);
+        let first = self.requests.front().filter(|_| comes && self.requests.len() == 1)?;
+        let left = first.bytes.saturating_sub(self.partial);
+        Some((first.target.as_ref()?, left as f64 / self.meter.rate(now).max(1.0)))
     }
 
     /// Whether it has delivered nothing for twice as long as usual.
@@ -440,6 +452,8 @@ pub struct Target {
 pub struct Queue {
     /// In the order of arrival.
     pub wanted: VecDeque<Wanted>,
+    /// Requests for what was announced and isn't here yet: name and target.
+    pub awaited: Vec<(u64, Target)>,
     /// The request being served: its name and what is left of it.
     pub serving: Option<(u64, Target)>,
     /// Pieces given to it, or on their way, that it has not announced yet.

@@ -6,6 +6,7 @@
 mod fairness;
 mod leftovers;
 mod members;
+mod predictive;
 mod receive;
 mod serve;
 mod sight;
@@ -18,6 +19,7 @@ use parking_lot::Mutex;
 
 use self::fairness::Rounds;
 use self::leftovers::LookBack;
+use self::predictive::Predictions;
 use super::account::ledger::Ledger;
 use super::availability::Availability;
 use super::conduct::Conduct;
@@ -148,6 +150,7 @@ pub struct Swarm {
     last_served: Instant,
     tick: Option<Instant>,
     haves: HaveSchedule,
+    predictions: Predictions,
     last_progress: Instant,
     /// Whether nothing new has come for long, though something is missing: even who owes nothing should say that it is there. It
     /// may have lost us, as when our address has changed while neither had anything to say.
@@ -217,6 +220,7 @@ impl Swarm {
             last_served: Instant::ORIGIN,
             tick: None,
             haves: HaveSchedule::new(now),
+            predictions: Predictions::default(),
             last_progress: now,
             is_starved: false,
             reopened: now,
@@ -410,6 +414,7 @@ impl Swarm {
             Message::Hashes { part, hashes, .. } => self.on_hashes(now, key, part, hashes),
             Message::Bitfield { bytes, .. } => self.on_bitfield(now, key, bytes),
             Message::Have { ref pieces, .. } => self.on_haves(now, key, pieces),
+            Message::DontHave { ref pieces, .. } => self.on_dont_have(now, key, pieces),
             Message::Request { id, piece, first, count, .. } => {
                 self.on_request(now, key, id, piece, first, count);
             }
@@ -498,6 +503,7 @@ impl Swarm {
                 self.reopen();
             }
             self.keep_record(now);
+            self.retract(now);
             self.advance_fetch(now);
             let keys: Vec<Handle> = self.peers.keys().copied().collect();
             for key in keys {

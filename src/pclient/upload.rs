@@ -150,6 +150,7 @@ impl Upload {
     pub fn cancel(&mut self, peers: &mut Peers, availability: &Availability, key: Handle, id: u64) {
         let Some(peer) = peers.get_mut(&key) else { return };
         peer.queue.wanted.retain(|wanted| wanted.id != id);
+        peer.queue.awaited.retain(|&(awaited, _)| awaited != id);
         if peer.queue.serving.as_ref().is_some_and(|(serving, _)| *serving == id) {
             let (_, target) = peer.queue.serving.take().expect("just seen");
             self.unsend(peers, availability, key, target.piece);

@@ -161,6 +161,18 @@ impl Blocks {
         })
     }
 
+    /// Whether any of a piece has come or is under way.
+    pub fn is_coming(&self, piece: PieceIndex) -> bool {
+        !self.lacks(piece) || self.begun.get(piece)
+    }
+
+    /// Whether all of a piece is here but `target`.
+    pub(super) fn is_rest(&self, target: &Target) -> bool {
+        let is_here =
+            |(block, state): (u32, &Block)| *state == Block::Arrived || target.blocks.contains(&block);
+        self.partial.get(&target.piece).is_some_and(|partial| (0..).zip(&partial.blocks).all(is_here))
+    }
+
     /// Marks blocks as under way once more, and counts their bytes.
     pub(super) fn mark(&mut self, target: &Target) -> u64 {
         let lengths = self.lengths;

@@ -130,6 +130,7 @@ impl Node {
             | Message::Hashes { channel, .. }
             | Message::Bitfield { channel, .. }
             | Message::Have { channel, .. }
+            | Message::DontHave { channel, .. }
             | Message::Request { channel, .. }
             | Message::Any { channel, .. }
             | Message::None { channel, .. }

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 
 use super::{NO_PIECE, Notice, Swarm};
 use crate::pclient::message::Message;
-use crate::pclient::peer::Peer;
+use crate::pclient::peer::{Announced, Peer};
 use crate::pclient::pieces::{Bitfield, Lengths};
 use crate::rudp::Handle;
 use crate::time::{Duration, Instant};
@@ -43,10 +43,16 @@ impl Swarm {
             peer.began_complete = is_complete;
             if is_complete {
                 peer.pieces.set_complete(None);
+            } else {
+                peer.haves.extend(self.predictions.iter());
             }
+            let is_to_be_told = !peer.haves.is_empty();
             self.introduce_pieces(key);
             self.peers.insert(key, peer);
             self.unwatched.push(key);
+            if is_to_be_told {
+                self.schedule_haves(now);
+            }
             self.rounds.begin(now);
             if let Some(lengths) = lengths {
                 self.understand_peer(now, key, &lengths);
@@ -59,11 +65,16 @@ impl Swarm {
         self.refill(now, key);
     }
 
-    /// Opens the file anew to who seems to have nothing, and to sources, which may not know that we take part: what was damaged on
-    /// the way, here or there, is said but once.
+    /// Opens the file anew to who seems to have nothing that is missing here, and to sources, which may not know that we take part: what
+    /// was damaged on the way, here or there, is said but once.
     pub(super) fn reopen(&mut self) {
         let open = self.open_message();
-        let is_doubtful = |peer: &Peer| peer.began_complete || peer.piece_count() == 0;
+        let missing = self.download.as_ref().map(|download| download.blocks.missing());
+        let offers = |peer: &Peer| match (&peer.pieces, &missing) {
+            (Announced::Known(pieces), Some(missing)) => missing.meets(pieces),
+            _ => peer.piece_count() > 0,
+        };
+        let is_doubtful = |peer: &Peer| peer.began_complete || !offers(peer);
         let doubtful = self.peers.iter().filter(|(_, peer)| is_doubtful(peer));
         let keys: Vec<Handle> = doubtful.map(|(&key, _)| key).collect();
         for key in keys {

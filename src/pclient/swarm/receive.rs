@@ -245,13 +245,9 @@ impl Swarm {
     /// A peer won't serve a request. What it doesn't serve it doesn't have, whatever it says: it isn't asked for that
     /// again.
     pub(super) fn on_reject(&mut self, now: Instant, key: Handle, id: u64) {
-        let (Some(download), Some(content)) = (&mut self.download, &mut self.content) else { return };
-        let Some(target) = download.on_reject(now, &mut self.peers, key, id) else { return };
-        let Some(peer) = self.peers.get_mut(&key) else { return };
-        if let Announced::Known(pieces) = &mut peer.pieces
-            && pieces.clear(target.piece)
-        {
-            content.availability.discount(peer, target.piece);
+        let Some(download) = &mut self.download else { return };
+        if let Some(target) = download.on_reject(now, &mut self.peers, key, id) {
+            self.discount(now, key, target.piece);
         }
     }
 
@@ -328,8 +324,9 @@ impl Swarm {
         let was_held_up = download.blocks.is_held_up();
         let cancels = download.on_verified(&mut self.peers, piece);
         self.send_asks(cancels);
+        let was_announced = self.fulfil(now, piece);
         for peer in self.peers.values_mut().filter(|_| self.gives) {
-            if peer.began_complete || !peer.has(piece) {
+            if peer.began_complete || !was_announced && !peer.has(piece) {
                 peer.haves.push(piece);
             }
         }

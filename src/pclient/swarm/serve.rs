@@ -86,8 +86,13 @@ impl Swarm {
         count: u64,
     ) {
         let target = self.checked_target(piece, first, count);
-        let served =
-            target.is_some_and(|target| self.want(now, key, Wanted { id, what: What::Blocks(target) }));
+        let served = target.is_some_and(|target| {
+            if self.predictions.contains(target.piece) {
+                self.await_piece(now, key, id, target)
+            } else {
+                self.want(now, key, Wanted { id, what: What::Blocks(target) })
+            }
+        });
         if !served {
             self.deny(now, key, &Message::Reject { channel: self.number.into(), id });
         }
@@ -118,13 +123,14 @@ impl Swarm {
         idle.min_by_key(|(_, peer)| peer.queue.asked).map(|(&key, _)| key)
     }
 
-    /// The blocks of a request, if they exist and are here.
+    /// The blocks of a request, if they exist and are here, or are announced as about to come.
     pub(super) fn checked_target(&self, piece: u64, first: u64, count: u64) -> Option<Target> {
         let lengths = self.content.as_ref()?.manifest.lengths();
         let piece = lengths.piece(piece)?;
         let end = first.checked_add(count)?;
         let blocks = u64::from(block_count(&lengths, piece));
-        (self.gives && self.has(piece) && count > 0 && end <= blocks)
+        let is_promised = self.has(piece) || self.predictions.contains(piece);
+        (self.gives && is_promised && count > 0 && end <= blocks)
             .then_some(Target { piece, blocks: first as u32..end as u32 })
     }
 
@@ -244,6 +250,7 @@ impl Swarm {
             peer.source.min_rtt = arrivals.min_rtt;
             content.upload.stir(key);
         }
+        self.predict(now, key);
         if self.download.as_ref().is_some_and(|download| download.is_nearly_through(now, &self.peers, key)) {
             self.refill(now, key);
         }
