@@ -43,3 +43,18 @@ fn the_first_of_many_are_neighbours_of_the_last() {
         assert!(share > 0.08, "{share}");
     }
 }
+
+/// Those who came first knew few whom they could dial. When they are told of the others, enough have dialled them.
+#[test]
+fn the_first_of_many_do_not_end_up_with_more_neighbours_than_others() {
+    let mut lab = Lab::new(0, 8_000_000, Faults::none());
+    let source = lab.add(RATES);
+    lab.share(source);
+    lab.world.run_until(lab.world.now() + Duration::from_secs(2));
+    let receivers: Vec<NodeId> = (0..RECEIVERS).map(|_| lab.add(RATES)).collect();
+    receivers.iter().for_each(|&id| lab.fetch(id));
+    lab.world.run_until(lab.world.now() + Duration::from_secs(35));
+    let neighbours = |id: &NodeId| lab.peer(*id).node.swarm(lab.fid).expect("it takes part").peers().len();
+    let counts: Vec<usize> = receivers.iter().map(neighbours).collect();
+    assert!(counts.iter().all(|&count| count <= Config::default().neighbours + 8), "{counts:?}");
+}

@@ -428,7 +428,12 @@ impl Machine for Node {
         let queue = self.endpoint.downlink_queue(now);
         self.members.values_mut().for_each(|member| {
             if member.swarm.poll_timeout().is_some_and(|(due, _)| due <= now) {
+                let was_starved = member.swarm.is_starved();
                 member.swarm.handle_timeout(now, queue);
+                // Who begins to starve may dial more.
+                if member.swarm.is_starved() && !was_starved {
+                    self.dials.stir();
+                }
             }
         });
         self.check_deadlines(now);

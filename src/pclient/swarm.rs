@@ -54,6 +54,9 @@ const STARVED: Duration = Duration::from_secs(10);
 /// And after this long it opens the file anew to those who seem to have nothing, each time.
 const REOPEN: Duration = Duration::from_secs(25);
 
+/// Who gives less than this, B/s, gives nothing: of a block of 16 KiB so much is left after four seconds.
+const LEAST_GIVEN: f64 = 100.0;
+
 /// Why a peer is banned.
 const NO_PIECE: &str = "announced pieces that are none";
 
@@ -327,6 +330,16 @@ impl Swarm {
         let all = self.content.as_ref().map(|content| content.manifest.lengths().piece_count());
         let is_hungry = |peer: &&Peer| !peer.began_complete && all.is_none_or(|all| peer.piece_count() < all);
         self.peers.values().filter(is_hungry).count()
+    }
+
+    /// How many peers have given content of late: one that gave a block in the last seconds counts.
+    pub fn givers(&self, now: Instant) -> usize {
+        self.peers.values().filter(|peer| peer.dealings.getting(now) >= LEAST_GIVEN).count()
+    }
+
+    /// Whether nothing new has come for long, though something is missing.
+    pub fn is_starved(&self) -> bool {
+        self.is_starved
     }
 
     /// Whether nothing is to be taken from this address at present.

@@ -15,6 +15,9 @@ const MAX_HALF_OPEN: usize = 50;
 /// ask the tracker again, and unless that is slow the answer is here by then.
 const FEW_DIALS: usize = 4;
 const MIX: Duration = Duration::from_millis(1_250);
+/// However many have dialled it and give something, a receiver sees to it that so many of its neighbours are of its own choice. If it dialled
+/// ten all the same, those who came first would have thirty, hear and say more than others, and be done last.
+const CHOSEN: usize = 4;
 
 /// Whom many that begin together dial: few at once, and the others when all are known.
 ///
@@ -82,8 +85,13 @@ impl Node {
             let under_way = self.connections.values().filter(is_young).count();
             let is_dialled = |key| self.connections.get(key).is_some_and(|connection| !connection.inbound);
             let dialled = member.swarm.peers().keys().filter(|key| is_dialled(key)).count();
-            let most = if member.mixing.end(now).is_some() { FEW_DIALS } else { usize::MAX };
-            let mut room = self.config.dials().min(most).saturating_sub(dialled + under_way);
+            let mut most = self.config.dials();
+            if member.mixing.end(now).is_some() {
+                most = most.min(FEW_DIALS);
+            }
+            let lacking = self.config.neighbours.saturating_sub(member.swarm.givers(now));
+            most = most.min((dialled + lacking).max(CHOSEN));
+            let mut room = most.saturating_sub(dialled + under_way);
             if room == 0 {
                 continue;
             }
