@@ -19,8 +19,9 @@ const FULL_SIZE: usize = mtu::BASE / 2;
 /// The longest datagram is forgotten by this part with each one that is shorter.
 const FORGOTTEN: usize = 1_024;
 
+/// Where a connection stands among those that take turns.
 #[derive(Clone, Copy, Debug, Default)]
-struct Flags {
+struct Place {
     /// In `ready`.
     ready: bool,
     /// In `blocked` or in `woken`.
@@ -29,7 +30,7 @@ struct Flags {
     left: usize,
 }
 
-impl Flags {
+impl Place {
     /// It has sent `len` B, where a turn is `turn` B. True if another datagram like that is part of what is left.
     fn use_up(&mut self, len: usize, turn: usize) -> bool {
         if self.left < len {
@@ -42,10 +43,10 @@ impl Flags {
 
 /// The order in which connections are asked for their next datagram.
 ///
-/// Invariant: a key is in `ready` at most once, and in one of `blocked` and `woken` at most once, as its flags say.
+/// Invariant: a key is in `ready` at most once, and in one of `blocked` and `woken` at most once, as its place says.
 #[derive(Debug, Default)]
 pub struct Turns {
-    flags: SmallMap<u64, Flags>,
+    places: SmallMap<u64, Place>,
     /// Served in this order, but after the first `before` of them come those in `woken`.
     ready: VecDeque<u64>,
     before: usize,
@@ -65,15 +66,15 @@ pub struct Turns {
 impl Turns {
     /// A new connection.
     pub fn add(&mut self, key: u64) {
-        self.flags.insert(key, Flags::default());
+        self.places.insert(key, Place::default());
     }
 
     /// A connection is gone.
     pub fn remove(&mut self, key: u64) {
         // What `ready` still has of it is skipped when its turn comes.
-        let Some(flags) = self.flags.remove(&key) else { return };
-        if flags.waiting {
-            if flags.ready && self.blocked.contains(&key) {
+        let Some(place) = self.places.remove(&key) else { return };
+        if place.waiting {
+            if place.ready && self.blocked.contains(&key) {
                 self.both -= 1;
             }
             self.blocked.retain(|&waiting| waiting != key);
@@ -84,18 +85,18 @@ impl Turns {
 
     /// Something has happened to a connection: it is to be asked.
     pub fn mark(&mut self, key: u64) {
-        let Some(flags) = self.flags.get_mut(&key) else { return };
-        if flags.ready {
+        let Some(place) = self.places.get_mut(&key) else { return };
+        if place.ready {
             return;
         }
-        if flags.waiting {
+        if place.waiting {
             if self.woken.contains(&key) {
                 self.ask_anyway(key);
                 return;
             }
             self.both += 1;
         }
-        flags.ready = true;
+        place.ready = true;
         self.ready.push_back(key);
     }
 
@@ -106,13 +107,13 @@ impl Turns {
         }
         if self.both > 0 {
             // Who is ready already keeps that turn.
-            let flags = &mut self.flags;
+            let places = &mut self.places;
             self.blocked.retain(|key| {
-                let flags = flags.get_mut(key).expect("only live connections wait");
-                flags.waiting = !flags.ready;
-                flags.waiting
+                let place = places.get_mut(key).expect("only live connections wait");
+                place.waiting = !place.ready;
+                place.waiting
             });
-            self.marked.retain(|key| flags[key].waiting);
+            self.marked.retain(|key| places[key].waiting);
             self.both = 0;
         }
         if self.woken.is_empty() {
@@ -130,9 +131,9 @@ impl Turns {
             if self.before > 0 || self.woken.is_empty() {
                 self.before = self.before.saturating_sub(1);
                 let key = self.ready.pop_front()?;
-                let Some(flags) = self.flags.get_mut(&key) else { continue };
-                flags.ready = false;
-                self.both -= usize::from(flags.waiting);
+                let Some(place) = self.places.get_mut(&key) else { continue };
+                place.ready = false;
+                self.both -= usize::from(place.waiting);
                 return Some(key);
             }
             let key = self.woken.pop_front()?;
@@ -143,8 +144,8 @@ impl Turns {
                 self.blocked.push_back(key);
                 continue;
             }
-            if let Some(flags) = self.flags.get_mut(&key) {
-                flags.waiting = false;
+            if let Some(place) = self.places.get_mut(&key) {
+                place.waiting = false;
             }
             return Some(key);
         }
@@ -154,9 +155,9 @@ impl Turns {
     pub fn again(&mut self, key: u64, len: usize) {
         if len >= FULL_SIZE {
             self.longest = len.max(self.longest - self.longest / FORGOTTEN);
-            let Some(flags) = self.flags.get_mut(&key) else { return };
-            if flags.use_up(len, self.longest) && !flags.ready && !flags.waiting {
-                flags.ready = true;
+            let Some(place) = self.places.get_mut(&key) else { return };
+            if place.use_up(len, self.longest) && !place.ready && !place.waiting {
+                place.ready = true;
                 self.ready.push_front(key);
                 self.before += 1;
                 return;
@@ -167,18 +168,18 @@ impl Turns {
 
     /// It has bulk that waits for room.
     pub fn wait(&mut self, key: u64) {
-        let Some(flags) = self.flags.get_mut(&key) else { return };
-        if !flags.waiting {
-            flags.waiting = true;
+        let Some(place) = self.places.get_mut(&key) else { return };
+        if !place.waiting {
+            place.waiting = true;
             self.blocked.push_back(key);
         }
     }
 
     /// It has nothing that may go, or nothing that would wait for room.
     pub fn rest(&mut self, key: u64) {
-        let Some(flags) = self.flags.get_mut(&key) else { return };
-        flags.left = 0;
-        if flags.waiting {
+        let Some(place) = self.places.get_mut(&key) else { return };
+        place.left = 0;
+        if place.waiting {
             self.ask_anyway(key);
         }
     }
@@ -203,7 +204,7 @@ mod tests {
         ready: VecDeque<u64>,
         blocked: VecDeque<u64>,
         /// What is left of each one's turns, and how long one is.
-        left: BTreeMap<u64, Flags>,
+        left: BTreeMap<u64, Place>,
         longest: usize,
     }
 
