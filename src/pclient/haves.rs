@@ -1,4 +1,4 @@
-//! When to tell the peers which pieces have come: often enough that they can be asked for, seldom enough to cost little.
+//! When to tell the peers which pieces have come, or are about to: often enough that they can be asked for, seldom enough to cost little.
 //!
 //! The schedule alone; what is told to whom is kept with each peer.
 
