@@ -3,6 +3,7 @@
 //! No disk here: where the record lies is the storage's business. Nothing trusts it either: it only says which pieces are worth
 //! verifying (the swarm does that, piece by piece), so a lost, damaged or foreign one costs a scan of all that was written.
 
+use std::io;
 use std::sync::Arc;
 
 use xxhash_rust::xxh3::xxh3_64;
@@ -155,6 +156,18 @@ impl Checkpoint {
     /// A piece that was listed is not what it should be.
     pub fn on_spoiled(&mut self, piece: PieceIndex) {
         self.is_dirty |= self.listed.clear(piece);
+    }
+
+    /// [Finishes](Storage::finish) the storage, which removes the record. If that fails all is recorded again: the next attempt
+    /// need not look for what is there.
+    ///
+    /// # Errors
+    /// Those of the storage.
+    pub fn finish(&mut self) -> io::Result<()> {
+        self.storage.finish().inspect_err(|_| {
+            self.is_dirty = true;
+            self.flush();
+        })
     }
 
     /// Records what is new.

@@ -1,6 +1,5 @@
 //! Tests of the record: what isn't exactly what was written is never taken for a record, and it is never far behind.
 
-use std::io;
 use std::ops::Range;
 
 use parking_lot::Mutex;
@@ -91,6 +90,8 @@ struct Shelf {
     writes: Mutex<u32>,
     data: Vec<Range<u64>>,
     knows_no_holes: bool,
+    /// Whether somebody else has the name by now.
+    is_taken: bool,
 }
 
 impl Storage for Arc<Shelf> {
@@ -103,7 +104,8 @@ impl Storage for Arc<Shelf> {
     }
 
     fn finish(&self) -> io::Result<()> {
-        Ok(())
+        *self.record.lock() = None;
+        if self.is_taken { Err(io::ErrorKind::AlreadyExists.into()) } else { Ok(()) }
     }
 
     fn abandon(&self) {}
@@ -192,6 +194,21 @@ fn what_is_listed_stays_so_until_it_is_found_spoiled() {
     expected.clear(spoiled);
     expected.set(new);
     assert_eq!(shelf.listed(&lengths), expected);
+}
+
+#[test]
+fn a_record_outlasts_what_can_not_be_finished() {
+    let (lengths, ..) = record();
+    for is_taken in [false, true] {
+        let shelf = Arc::new(Shelf { is_taken, ..Shelf::default() });
+        let mut checkpoint = shelf.checkpoint(lengths);
+        lengths.pieces().for_each(|piece| checkpoint.on_written(piece));
+        // By chance there is nothing new when it is finished.
+        checkpoint.flush();
+        assert_eq!(checkpoint.finish().is_err(), is_taken);
+        drop(checkpoint);
+        assert_eq!(shelf.listed(&lengths).is_complete(), is_taken);
+    }
 }
 
 #[test]

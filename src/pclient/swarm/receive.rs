@@ -350,9 +350,10 @@ impl Swarm {
             log::info!("{}: all that is wanted is here; {twice} B came twice", self.fid.short());
         }
         let Some(content) = &self.content else { return };
-        let storage = Arc::clone(&content.storage);
+        let (storage, checkpoint) = (Arc::clone(&content.storage), content.checkpoint.clone());
         self.jobs.push_back(Box::new(move || {
-            let finished = storage.finish();
+            let finished =
+                checkpoint.map_or_else(|| storage.finish(), |checkpoint| checkpoint.lock().finish());
             Box::new(move |swarm: &mut Swarm, _| match finished {
                 Ok(()) => {
                     swarm.is_finished = true;
