@@ -271,7 +271,7 @@ fn wrong_arguments_are_refused_before_anything_is_done() {
         (&["compare", "--rate", "0"], "--rate: without a limit"),
         (&["compare", "--size", "0"], "--size: an empty file"),
         (&["simulate", "s10"], "s10: no such scenario: give one of s1, s2"),
-        (&["simulate", "s4", "--receivers", "9"], "--receivers 9: it has several groups"),
+        (&["simulate", "mixed", "--receivers", "9"], "--receivers 9: it has several groups"),
         (&["simulate", "s1", "--receivers", "0"], "nobody is a receiver"),
         (&["simulate", "s1", "--seeds", "0"], "0 is not in"),
         (&["simulate", "s1", "--seeds", "2", "--svg", "f"], "cannot be used with"),

@@ -22,12 +22,12 @@ const BUILT_IN: [(&str, &str); 11] = [
     ("s1", include_str!("../../scenarios/s1.toml")),
     ("s2", include_str!("../../scenarios/s2.toml")),
     ("s3", include_str!("../../scenarios/s3.toml")),
-    ("s4", include_str!("../../scenarios/s4.toml")),
     ("s5", include_str!("../../scenarios/s5.toml")),
     ("s6", include_str!("../../scenarios/s6.toml")),
     ("s7", include_str!("../../scenarios/s7.toml")),
     ("s8", include_str!("../../scenarios/s8.toml")),
     ("s9", include_str!("../../scenarios/s9.toml")),
+    ("mixed", include_str!("../../scenarios/mixed.toml")),
     ("noise", include_str!("../../scenarios/noise.toml")),
     ("tft", include_str!("../../scenarios/tft.toml")),
 ];
@@ -483,6 +483,6 @@ mod tests {
         let mut s6 = Scenario::built_in("s6").unwrap();
         s6.set_receivers(50).unwrap();
         assert_eq!(s6.count(Role::Receiver), 50);
-        assert!(Scenario::built_in("s4").unwrap().set_receivers(50).is_err());
+        assert!(Scenario::built_in("mixed").unwrap().set_receivers(50).is_err());
     }
 }
