@@ -44,6 +44,24 @@ fn a_slow_source_serves_all_alike_whatever_the_seed() {
     }
 }
 
+/// Whom a narrow downlink holds back doesn't hold back others, and those who leave take nothing with them.
+#[test]
+fn of_mixed_rates_each_is_near_its_own_bound() {
+    for seed in 1..=5 {
+        let report = run(&Scenario { seed, ..built_in("s4") });
+        assert_eq!(report.undone(), 0);
+        for receiver in &report.receivers {
+            let (name, ratio) = (&receiver.name, receiver.ratio().expect("it is done"));
+            println!(
+                "`swarmcast simulate s4 --seed {seed}`: {name} is done after {ratio:.3} of its own bound"
+            );
+            // The last of those who begin together, and the last of those who come later.
+            let most = if ["D", "G"].contains(&name.as_str()) { 1.04 } else { 1.07 };
+            assert!((1.0..=most).contains(&ratio), "seed {seed}, {name}: {ratio}");
+        }
+    }
+}
+
 #[test]
 fn one_seed_is_one_history() {
     let mut scenario = built_in("s3");

@@ -18,10 +18,11 @@ const MAX_NODES: u64 = 100_000;
 const MAX_SIZE: u64 = 8 << 30;
 
 /// The scenarios that are built in, by name.
-const BUILT_IN: [(&str, &str); 11] = [
+const BUILT_IN: [(&str, &str); 12] = [
     ("s1", include_str!("../../scenarios/s1.toml")),
     ("s2", include_str!("../../scenarios/s2.toml")),
     ("s3", include_str!("../../scenarios/s3.toml")),
+    ("s4", include_str!("../../scenarios/s4.toml")),
     ("s5", include_str!("../../scenarios/s5.toml")),
     ("s6", include_str!("../../scenarios/s6.toml")),
     ("s7", include_str!("../../scenarios/s7.toml")),
