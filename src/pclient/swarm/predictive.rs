@@ -10,7 +10,7 @@
 
 use std::collections::BTreeMap;
 
-use super::{NO_PIECE, Swarm};
+use super::{Content, NO_PIECE, Swarm};
 use crate::pclient::haves::FEW;
 use crate::pclient::message::{MAX_HAVES, Message};
 use crate::pclient::peer::{Announced, Target, Wanted, What};
@@ -63,8 +63,7 @@ impl Swarm {
         let Some(piece) = download.completes_within(now, &peer.source, horizon) else { return };
         // Without its hash it can't be passed on, however soon it is here.
         let is_known = || content.manifest.check(piece).is_some();
-        let waiting = || self.peers.values().filter(|peer| peer.queue.is_waiting());
-        if self.predictions.0.contains_key(&piece) || !is_known() || waiting().count() >= FEW_WAIT {
+        if self.predictions.0.contains_key(&piece) || !is_known() || self.has_enough_to_give() {
             return;
         }
         self.predictions.0.insert(piece, Some(now + horizon + OVERDUE));
@@ -72,6 +71,30 @@ impl Swarm {
             peer.haves.push(piece);
         }
         self.schedule_haves(now);
+    }
+
+    /// Tells fellow receivers at once of a piece that none of them has: nearly always one that a source chose, so that nobody could be told
+    /// before. Its first few copies take as long as all the doubling after them, so that a gathered announcement costs most here. False
+    /// if it is left to that: where there are few peers, or it was taken back (that may be under way still, and is not to come second).
+    pub(super) fn announce_first(&mut self, piece: PieceIndex) -> bool {
+        let is_first = |content: &Content| content.availability.unspread().get(piece);
+        if self.peers.len() <= FEW
+            || !self.gives
+            || self.predictions.0.contains_key(&piece)
+            || !self.content.as_ref().is_some_and(is_first)
+            || self.has_enough_to_give()
+        {
+            return false;
+        }
+        let said = Message::Have { channel: self.number.into(), pieces: vec![piece.get().into()] }.encode();
+        let fellows = self.peers.iter().filter(|(_, peer)| !peer.began_complete);
+        self.outbox.extend(fellows.map(|(&key, _)| (key, Class::Control, said.clone())));
+        true
+    }
+
+    /// Whether so many wait for what is here that nobody needs to ask for more soon.
+    fn has_enough_to_give(&self) -> bool {
+        self.peers.values().filter(|peer| peer.queue.is_waiting()).count() >= FEW_WAIT
     }
 
     /// A peer asks for what was announced and isn't here yet. False if it has asked for far too much.

@@ -324,9 +324,9 @@ impl Swarm {
         let was_held_up = download.blocks.is_held_up();
         let cancels = download.on_verified(&mut self.peers, piece);
         self.send_asks(cancels);
-        let was_announced = self.fulfil(now, piece);
+        let is_told = self.announce_first(piece) || self.fulfil(now, piece);
         for peer in self.peers.values_mut().filter(|_| self.gives) {
-            if peer.began_complete || !was_announced && !peer.has(piece) {
+            if peer.began_complete || !is_told && !peer.has(piece) {
                 peer.haves.push(piece);
             }
         }

@@ -124,6 +124,27 @@ fn a_piece_is_announced_while_it_comes_and_given_when_it_is_here() {
 }
 
 #[test]
+fn what_no_fellow_receiver_has_is_told_at_once() {
+    let mut node = Swarmed::among(14);
+    node.gives(SOURCE, 2);
+    assert_eq!(node.hears(), said(1..=14, "have [2]"));
+    node.has(1, 3);
+    node.hears();
+    node.gives(1, 3);
+    assert_eq!(node.hears(), [], "this one they can get elsewhere");
+    node.passes(Duration::from_secs(1));
+    assert_eq!(node.hears(), [said(2..=14, "have [3]"), said([SOURCE], "have [2, 3]")].concat());
+    node.has(1, 1);
+    node.begins_to_give(1);
+    node.passes(Duration::from_millis(200));
+    node.swarm.remove_peer(node.now, Handle::for_test(1));
+    node.passes(Duration::from_millis(50));
+    assert!(node.hears().contains(&(2, "don't have [1]".into())));
+    node.gives(SOURCE, 1);
+    assert_eq!(node.hears(), [], "what was taken back waits, so as not to come first");
+}
+
+#[test]
 fn what_does_not_come_is_taken_back_and_not_announced_again_before_it_is_here() {
     let leaves = |node: &mut Swarmed| {
         node.swarm.remove_peer(node.now, Handle::for_test(1));
