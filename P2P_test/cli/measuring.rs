@@ -76,7 +76,7 @@ fn a_scenario_is_simulated_and_drawn() {
     let sandbox = Sandbox::new();
     let list = sandbox.run(&["simulate"]);
     list.succeeded();
-    assert!(list.stdout.lines().count() == 11 && list.stdout.starts_with("s1  equal rates"), "{list:?}");
+    assert!(list.stdout.lines().count() == 12 && list.stdout.starts_with("s1  equal rates"), "{list:?}");
 
     let people = sandbox.run(&["simulate", "s3", "--svg", "s3.svg"]);
     people.succeeded();
