@@ -158,8 +158,8 @@ impl Checkpoint {
         self.is_dirty |= self.listed.clear(piece);
     }
 
-    /// [Finishes](Storage::finish) the storage, which removes the record. If that fails all is recorded again: the next attempt
-    /// need not look for what is there.
+    /// [Finishes](Storage::finish) the storage, which removes the record. If that fails and it is to be gone on with, all is recorded
+    /// again: the next attempt need not look for what is there.
     ///
     /// # Errors
     /// Those of the storage.

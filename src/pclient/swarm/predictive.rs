@@ -6,6 +6,8 @@
 //! has it as `predictive_piece_announce`). Who asks too soon waits here. Where a piece doesn't come after all, all are told so
 //! (BEP 54): else nobody would offer it to this node, which seems to have it.
 //!
+//! What a source chooses can't be foretold: if it is new to all fellow receivers, they are told as soon as it is here.
+//!
 //! Sources are told what is here for certain only: they send each piece once.
 
 use std::collections::BTreeMap;
