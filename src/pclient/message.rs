@@ -397,9 +397,12 @@ impl<'a> Message<'a> {
 fn pieces(r: &mut Reader<'_>) -> Result<Vec<u64>, Malformed> {
     let mut pieces = Vec::new();
     while !r.is_empty() {
+        if pieces.len() == MAX_HAVES {
+            return Err(Malformed);
+        }
         pieces.push(r.varint()?);
     }
-    if pieces.len() > MAX_HAVES { Err(Malformed) } else { Ok(pieces) }
+    Ok(pieces)
 }
 
 /// All that is left, as at most `most` hashes.
