@@ -7,16 +7,19 @@ use crate::units::Rate;
 
 /// How many peers that miss something a source takes in.
 const SOURCE_NEIGHBOURS: usize = 100;
-/// A receiver takes others in until it has so many more than the average. Whoever has more neighbours than others hears and says more, and
+/// A receiver takes others in until it has so many more than it wants. Whoever has more neighbours than others hears and says more, and
 /// has the less left for content; but the last who dials needs to find a place.
 const SPARE_PLACES: usize = 2;
+
+/// A swarm of so many times the neighbours that one has is large.
+const LARGE: usize = 10;
 
 /// Everything about a node that a user may want otherwise.
 #[derive(Clone, Debug)]
 pub struct Config {
     /// The transport.
     pub rudp: rudp::Config,
-    /// How many peers a receiver has on the average of a large swarm: it dials half of them, and others dial it.
+    /// About how many peers a receiver has in a large swarm: it dials half of them, more if few dial it.
     pub neighbours: usize,
     /// How long a tracker may be silent before a call that needs it gives up.
     pub tracker_timeout: Duration,
@@ -34,10 +37,18 @@ pub struct Config {
 }
 
 impl Config {
-    /// How many peers a receiver dials, and without how many it looks for more. With many more neighbours, each gives its own
-    /// piece so slowly that many are half there and none can be passed on.
+    /// How many peers a receiver dials, if enough dial it. With many more neighbours, each gives its own piece so slowly that many
+    /// are half there and none can be passed on.
     pub(super) fn dials(&self) -> usize {
         self.neighbours.div_ceil(2)
+    }
+
+    /// Without how many peers a receiver dials and looks for more, in a swarm of `known`. How many dial it is chance. Where content comes
+    /// through many hands, whoever has few neighbours hears late of what spreads, and is among the last to be done; where there are
+    /// fewer, more neighbours would only have more to say to each other.
+    pub(super) fn least_peers(&self, known: usize) -> usize {
+        let is_large = known > LARGE * self.neighbours;
+        if is_large { (self.neighbours * 17).div_ceil(20) } else { self.dials() }
     }
 
     /// So many in one answer of the tracker that are not done are a crowd. It names thirty at most, of which some may be done.

@@ -41,7 +41,7 @@ impl Node {
                     failures.push((fid, self.trackers.silent(), Some(member.book.len())));
                 }
                 Role::Downloading
-                    if member.swarm.peers().len() < self.config.dials()
+                    if member.swarm.peers().len() < self.config.least_peers(member.exchange.known())
                         && member.asked_around + LOOK_AROUND <= now =>
                 {
                     member.asked_around = now;
@@ -68,7 +68,8 @@ impl Node {
             Role::Downloading if member.swarm.is_done() => None,
             Role::Downloading => {
                 let stall = member.swarm.last_progress() + self.config.stall_timeout;
-                let (peers, wanted) = (member.swarm.peers().len(), self.config.dials());
+                let (peers, wanted) =
+                    (member.swarm.peers().len(), self.config.least_peers(member.exchange.known()));
                 let around = (peers < wanted).then(|| member.asked_around + LOOK_AROUND);
                 let exchange = member.exchange.due(peers, wanted);
                 [Some(stall), around, exchange].into_iter().flatten().min()

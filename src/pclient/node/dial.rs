@@ -85,7 +85,9 @@ impl Node {
             let under_way = self.connections.values().filter(is_young).count();
             let is_dialled = |key| self.connections.get(key).is_some_and(|connection| !connection.inbound);
             let dialled = member.swarm.peers().keys().filter(|key| is_dialled(key)).count();
-            let mut most = self.config.dials();
+            let least = self.config.least_peers(member.exchange.known());
+            let inbound = member.swarm.peers().len().saturating_sub(dialled);
+            let mut most = self.config.dials().max(least.saturating_sub(inbound));
             if member.mixing.end(now).is_some() {
                 most = most.min(FEW_DIALS);
             }

@@ -45,6 +45,11 @@ impl Exchange {
         Exchange { known: 0, ask_at, gap, peers_before: 0, asked: None, tell_at: now }
     }
 
+    /// How many take part, as far as is known.
+    pub(super) fn known(&self) -> usize {
+        self.known
+    }
+
     /// The tracker says how many take part.
     pub(super) fn on_total(&mut self, total: u32) {
         self.known = total as usize;
@@ -89,7 +94,8 @@ impl Node {
     pub(super) fn ask_for_peers(&mut self, now: Instant) {
         for member in self.members.values_mut() {
             let peers = member.swarm.peers();
-            let due = member.exchange.due(peers.len(), self.config.dials()).filter(|&due| due <= now);
+            let least = self.config.least_peers(member.exchange.known());
+            let due = member.exchange.due(peers.len(), least).filter(|&due| due <= now);
             if due.is_none() || member.role != Role::Downloading || member.swarm.is_done() {
                 continue;
             }

@@ -339,6 +339,20 @@ fn who_is_banned_is_not_dialled_either() {
     }
 }
 
+#[test]
+fn in_a_large_swarm_whom_nobody_dials_dials_more_itself() {
+    for (total, dialled) in [(200, 10), (201, 17)] {
+        let mut node = Node::new(Config::default(), TRACKER.parse().unwrap(), Rng::from_seed(1));
+        let fid = Fid::of(&piece());
+        fetch(&mut node, fid);
+        let holder = |host| Holder { addr: SocketAddr::from(([10, 0, 0, host], 1)), progress: COMPLETE };
+        let holders = (1..=30).map(holder).collect();
+        node.on_tracker_event(Instant::ORIGIN, tracker::Event::Holders { fid, total, holders });
+        node.handle_timeout(Instant::ORIGIN);
+        assert_eq!(node.endpoint.connection_count(), dialled, "of {total}");
+    }
+}
+
 fn names(node: &mut Node, fid: Fid, holders: &[SocketAddr]) {
     let total = holders.len() as u32;
     let holders = holders.iter().map(|&addr| Holder { addr, progress: COMPLETE }).collect();
