@@ -340,16 +340,24 @@ fn who_is_banned_is_not_dialled_either() {
 }
 
 #[test]
-fn in_a_large_swarm_whom_nobody_dials_dials_more_itself() {
-    for (total, dialled) in [(200, 10), (201, 17)] {
+fn in_a_large_swarm_whom_few_dial_dials_more_itself() {
+    for (total, inbound, dialled) in [(200, 0, 10), (201, 0, 17), (201, 4, 13), (201, 8, 10)] {
         let mut node = Node::new(Config::default(), TRACKER.parse().unwrap(), Rng::from_seed(1));
         let fid = Fid::of(&piece());
         fetch(&mut node, fid);
+        for number in 0..inbound {
+            let peer = Source(
+                Handle::for_test(1_000 + u64::from(number)),
+                SocketAddr::from(([10, 0, 1, number], 1)),
+            );
+            node.on_connected(Instant::ORIGIN, peer.0, peer.1, true);
+            peer.says(&mut node, &Message::Open { channel: 7, fid, has_manifest: false, is_complete: false });
+        }
         let holder = |host| Holder { addr: SocketAddr::from(([10, 0, 0, host], 1)), progress: COMPLETE };
         let holders = (1..=30).map(holder).collect();
         node.on_tracker_event(Instant::ORIGIN, tracker::Event::Holders { fid, total, holders });
         node.handle_timeout(Instant::ORIGIN);
-        assert_eq!(node.endpoint.connection_count(), dialled, "of {total}");
+        assert_eq!(node.endpoint.connection_count(), dialled, "of {total}, when {inbound} have dialled");
     }
 }
 
