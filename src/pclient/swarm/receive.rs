@@ -6,6 +6,7 @@ use std::sync::Arc;
 use super::{Content, Notice, Swarm};
 use crate::Error;
 use crate::pclient::download::{Arrival, Ask, Download, WholePiece};
+use crate::pclient::haves::FEW;
 use crate::pclient::manifest::{Manifest, ManifestError};
 use crate::pclient::manifest_fetch::{Gain, MAX_ASKED, ManifestFetch};
 use crate::pclient::message::Message;
@@ -395,6 +396,7 @@ impl Swarm {
 
     pub(super) fn send_asks(&mut self, asks: impl IntoIterator<Item = (Handle, Ask)>) {
         let channel = self.number.into();
+        let are_few = self.peers.len() <= FEW;
         for (to, ask) in asks {
             let message = match ask {
                 Ask::Blocks { id, target } => Message::Request {
@@ -409,10 +411,11 @@ impl Swarm {
                 }
                 Ask::Cancel { id } => Message::Cancel { channel, id },
             };
-            // As long as the source has more to send than this, the request may wait a little.
+            // As long as the source has more to send than this, the request may wait a little; but not where it has many to serve, whose
+            // turns are rare (a hundred receivers would be done 0.2 s later).
             let waits = match message {
                 Message::Cancel { .. } => false,
-                _ => self.peers.get(&to).is_some_and(|peer| peer.source.requests().len() > 1),
+                _ => are_few && self.peers.get(&to).is_some_and(|peer| peer.source.requests().len() > 1),
             };
             self.say_in(if waits { Class::Patient } else { Class::Control }, to, &message);
         }
