@@ -411,8 +411,8 @@ impl Swarm {
                 }
                 Ask::Cancel { id } => Message::Cancel { channel, id },
             };
-            // As long as the source has more to send than this, the request may wait a little; but not where it has many to serve, whose
-            // turns are rare (a hundred receivers would be done 0.2 s later).
+            // As long as the source has more to send than this, the request may wait a little; but not in a large swarm, where a source
+            // has many to serve and each has its turn seldom (a hundred receivers would be done 0.2 s later).
             let waits = match message {
                 Message::Cancel { .. } => false,
                 _ => are_few && self.peers.get(&to).is_some_and(|peer| peer.source.requests().len() > 1),

@@ -94,6 +94,14 @@ impl Swarmed {
         outbox.iter().filter_map(tell).collect()
     }
 
+    /// How each request that was sent since anything was last heard travels.
+    fn asks_by(&mut self) -> Vec<Class> {
+        let mut outbox = Vec::new();
+        self.swarm.take_outbox(&mut outbox);
+        let is_request = |bytes: &[u8]| matches!(Message::decode(bytes), Ok(Message::Request { .. }));
+        outbox.iter().filter(|(.., bytes)| is_request(bytes)).map(|(_, class, _)| *class).collect()
+    }
+
     /// To whom a block goes next, if to anybody.
     fn serves(&mut self) -> Option<Handle> {
         self.swarm.next_block(self.now, true, |_| true).map(|(to, _)| to)
@@ -121,6 +129,17 @@ fn a_piece_is_announced_while_it_comes_and_given_when_it_is_here() {
     assert_eq!((node.serves(), node.serves()), (Some(Handle::for_test(2)), None));
     node.passes(Duration::from_secs(1));
     assert_eq!(node.hears(), said([SOURCE], "have [3]"));
+}
+
+#[test]
+fn requests_wait_for_content_to_travel_with_unless_the_peers_are_many() {
+    let asked = |relays| {
+        let mut node = Swarmed::among(relays);
+        node.says(1, &Message::Have { channel: CHANNEL, pieces: vec![0, 1, 2, 3, 4] });
+        node.asks_by()
+    };
+    assert_eq!(asked(3), [Class::Patient; 3]);
+    assert_eq!(asked(14), [Class::Control; 3]);
 }
 
 #[test]
