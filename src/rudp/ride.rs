@@ -5,8 +5,8 @@
 
 use crate::time::{Duration, Instant};
 
-/// A datagram with content is in sight if the last one is younger than so many round trips, and than this: a peer that shares the uplink
-/// with twenty others has its turn no oftener.
+/// A datagram with content is in sight if the last one is younger than so many round trips, and than this: where a peer
+/// shares the uplink with twenty others, its turns can be that far apart.
 const ROUND_TRIPS: u32 = 2;
 const MAX_SIGHT: Duration = Duration::from_millis(300);
 /// Nothing waits for longer than this part of a round trip, in hundredths,
