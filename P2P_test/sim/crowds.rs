@@ -47,6 +47,21 @@ fn a_slow_receiver_among_many_fast_ones_gets_it_too() {
     }
 }
 
+/// Each of them has a second or more queued on its own uplink; who takes that for the queue of his downlink asks but two.
+#[test]
+fn all_of_many_slow_sources_are_asked() {
+    for (count, up, most) in [(5, 1_200, 1.2), (5, 2_000, 1.12), (10, 2_000, 1.15)] {
+        let scenario = Scenario::parse(&format!(
+            "size = \"800k\"\ntracker = \"10k\"\n\
+             [[nodes]]\nrole = \"source\"\ncount = {count}\nup = {up}\ndown = \"50k\"\n\
+             [[nodes]]\nrole = \"receiver\"\nup = \"100k\"\ndown = \"1M\"\n"
+        ));
+        let ratio = run(&scenario.expect("it is well formed")).ratio().expect("it is done");
+        println!("{count} sources of {up} B/s: last ÷ D = {ratio:.3}");
+        assert!(ratio < most, "{count} sources of {up} B/s: {ratio:.3}");
+    }
+}
+
 /// Two pieces at a time, however long the path, would take 11 times as long as D.
 #[test]
 fn a_long_path_is_filled() {

@@ -205,9 +205,9 @@ impl Endpoint {
         self.links.uplink.is_wide()
     }
 
-    /// The queue in front of this node that all who send to it share; `None` while less than two do.
+    /// The queue on this node's downlink, as far as all who send to it share it; `None` while less than two do.
     pub fn downlink_queue(&self, now: Instant) -> Option<Duration> {
-        self.links.downlink.known_queue(now)
+        self.links.downlink.crowding(now)
     }
 
     /// The connections of which [`wants_bulk`](Endpoint::wants_bulk) may have become true since this was last asked, other

@@ -164,8 +164,13 @@ impl Downlink {
     /// The queue that all senders share, as far as it is this downlink's. With less than two of them nothing can be told apart, and it
     /// is zero.
     pub fn queue(&self, now: Instant) -> Duration {
-        let most = if self.load.is_full(now) { Duration::MAX } else { MOST_IF_NOT_FULL };
-        self.known_queue(now).map_or(Duration::ZERO, |queue| queue.min(most))
+        self.known_queue(now).map_or(Duration::ZERO, |queue| as_own(queue, self.load.is_full(now)))
+    }
+
+    /// The same for whoever decides how many may send; `None` while it can't be told apart. Slow senders each see a long queue of
+    /// their own, and fewer of them would bring less; but too many on one link are to be noticed soon.
+    pub fn crowding(&self, now: Instant) -> Option<Duration> {
+        self.known_queue(now).map(|queue| as_own(queue, self.load.may_be_full(now)))
     }
 
     /// The queue to tell the senders. Zero means that there is none, or only one who sends: while it can't be told apart
@@ -176,9 +181,14 @@ impl Downlink {
     }
 
     /// The queue that all senders share, wherever it is; `None` while it can't be told apart.
-    pub fn known_queue(&self, now: Instant) -> Option<Duration> {
+    fn known_queue(&self, now: Instant) -> Option<Duration> {
         self.seen.smallest(now).filter(|_| self.seen.has_two(now))
     }
+}
+
+/// What of a `queue` that all senders see is the downlink's own.
+fn as_own(queue: Duration, is_full: bool) -> Duration {
+    if is_full { queue } else { queue.min(MOST_IF_NOT_FULL) }
 }
 
 /// What each connection last said of a queue, while it is fresh.

@@ -27,8 +27,9 @@ pub struct Load {
     span: Option<(Instant, Instant)>,
     bytes: u64,
     datagrams: u32,
-    /// The average rate of late, B/s.
+    /// The average rate of late, and that of the newest span, B/s.
     lately: Option<f64>,
+    newest: f64,
     /// The greatest rates since this moment, and in the time before, B/s.
     peaks: (Instant, [f64; 2]),
     /// Until when the link passes for full; as long as that is not known, it does.
@@ -64,16 +65,24 @@ impl Load {
             true => (now, [rate, peak]),
             false => (since, [peak.max(rate), before]),
         };
-        let greatest = self.peaks.1.into_iter().fold(0.0, f64::max);
-        if lately >= FULL * greatest {
+        if lately >= FULL * self.greatest() {
             self.full_until = Some(now + LASTING.max(2 * span));
         }
-        self.lately = Some(lately);
+        (self.lately, self.newest) = (Some(lately), rate);
+    }
+
+    fn greatest(&self) -> f64 {
+        self.peaks.1.into_iter().fold(0.0, f64::max)
     }
 
     /// Whether about as much has come of late as the link can take, as far as was seen in the last seconds.
     pub fn is_full(&self, now: Instant) -> bool {
         self.full_until.is_none_or(|until| now < until)
+    }
+
+    /// The same, but a link that has just been filled again counts at once: where it is slow, the average takes ten seconds to follow.
+    pub fn may_be_full(&self, now: Instant) -> bool {
+        self.is_full(now) || self.newest >= FULL * self.greatest()
     }
 }
 
@@ -102,6 +111,18 @@ mod tests {
         assert!(!is_full(&mut load, &mut now, 3, &[12]), "there was more");
         assert!(is_full(&mut load, &mut now, 20, &[12]), "that is long ago");
         assert!(is_full(&mut load, &mut now, 3, &[10]));
+    }
+
+    #[test]
+    fn what_fills_it_again_may_fill_it_at_once() {
+        let (mut load, mut now) = (Load::default(), Instant::ORIGIN);
+        assert!(is_full(&mut load, &mut now, 3, &[10]));
+        assert!(!is_full(&mut load, &mut now, 3, &[20]) && !load.may_be_full(now));
+        for _ in 0..25 {
+            now += Duration::from_millis(10);
+            load.on_datagram(now, 1_000);
+        }
+        assert!(load.may_be_full(now) && !load.is_full(now));
     }
 
     #[test]
