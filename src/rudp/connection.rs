@@ -93,6 +93,8 @@ pub struct Connection {
     /// The handshake datagram to send: a hello, or the welcome to the hello with this timestamp that arrived then.
     handshake_due: Option<HandshakeDue>,
     probe_due: bool,
+    /// Whether to ask what has arrived.
+    question_due: bool,
     /// What this connection takes up of the shared window, B.
     uplink_charge: u64,
     last_eliciting: Instant,
@@ -170,6 +172,7 @@ impl Connection {
             timers: TimerTable::default(),
             handshake_due: None,
             probe_due: false,
+            question_due: false,
             uplink_charge: 0,
             last_eliciting: now,
             rides: Rides::default(),

@@ -176,6 +176,26 @@ fn random_loss_alone_does_not_slow_a_flow() {
     }
 }
 
+/// Where the rate changes every second, a probe time-out is a multiple of the round trip.
+#[test]
+fn acks_that_got_lost_are_asked_for() {
+    let (mut world, nodes) = world(1, Faults::none(), &[link(5_000, 0, LATENCY), link(0, 0, LATENCY)]);
+    world.with_node(nodes[0], |a, now| a.dial(now, addr(1), u32::MAX, 4_096));
+    let (mut rng, mut carried) = (Rng::from_seed(2), 0);
+    for second in 0..120 {
+        let rate = 1_500 + rng.below(7_000);
+        carried += rate;
+        world.set_rates(nodes[0], Rate::new(rate), Rate::UNLIMITED);
+        if second % 4 == 3 {
+            world.partition(nodes[1], nodes[0], secs(f64::from(second) + 0.4));
+        }
+        world.run_until(secs(f64::from(second + 1)));
+    }
+    let share = world.node(nodes[1]).bytes_received() as f64 / carried as f64;
+    println!("{share:.3} of what the link carries");
+    assert!(share > 0.88, "{share}");
+}
+
 #[test]
 fn after_a_long_silence_a_flow_begins_anew_with_a_small_window() {
     let links = [link(1_000_000, 0, Duration::from_millis(25)), link(0, 0, LATENCY)];

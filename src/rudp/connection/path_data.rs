@@ -17,6 +17,10 @@ use crate::time::{Duration, Instant};
 /// From this size on a datagram tells the round trip of full ones, B.
 const FULL_SIZE: u64 = mtu::BASE as u64 / 2;
 
+/// The peer is asked what has arrived if nothing was acked for this part of a round trip, in hundredths (RFC 8985 §7.2 waits for two; a
+/// question costs 25 B, and where it came too early no more than that).
+const ASK_PERCENT: u32 = 150;
+
 /// One path, as this end has measured it.
 #[derive(Debug)]
 pub(super) struct PathData {
@@ -42,8 +46,9 @@ pub(super) struct PathData {
     /// What may go to one peer in a burst, B, as of the last ack.
     pub(super) burst: u64,
     pub(super) timestamps: Timestamps,
-    /// Probe time-outs since the last ack.
+    /// Probe time-outs since the last ack, and whether the peer was asked before those what has arrived.
     pub(super) probes: u32,
+    pub(super) has_asked: bool,
     /// Whether a datagram of half the full size or more was ever sent, and ever acked.
     full_sent: bool,
     full_acked: bool,
@@ -70,6 +75,7 @@ impl PathData {
             burst: 0,
             timestamps: Timestamps::default(),
             probes: 0,
+            has_asked: false,
             full_sent: false,
             full_acked: false,
         }
@@ -145,6 +151,16 @@ impl PathData {
         if self.full_sent && !self.full_acked { measured.max(RttEstimator::new().pto()) } else { measured }
     }
 
+    /// How long after the last packet that asks for an ack to ask the peer what has arrived. Where the rate varies, the round trip
+    /// does so too, and the probe time-out is many of them; but if nothing but acks was lost, the uplink stands still meanwhile.
+    /// `None` where no content is `in_flight`, B, or a probe would come little later.
+    pub(super) fn ask_after(&self, in_flight: u64) -> Option<Duration> {
+        let srtt = self.rtt.smoothed();
+        let after = srtt * ASK_PERCENT / 100 + self.rtt.max_ack_delay();
+        let is_worth_it = in_flight >= FULL_SIZE && self.full_acked && after + srtt / 2 < self.pto();
+        (is_worth_it && !self.has_asked).then_some(after)
+    }
+
     /// How long after the last packet that asks for an ack to probe (RFC 9002 §6.2.1).
     pub(super) fn probe_after(&self) -> Duration {
         (self.pto() * (1 << self.probes.min(10))).min(rtt::MAX_PTO)
@@ -196,6 +212,23 @@ mod tests {
         assert_eq!(path.probe_after(), once * 8);
         path.probes = 60;
         assert_eq!(path.probe_after(), rtt::MAX_PTO);
+    }
+
+    #[test]
+    fn the_peer_is_asked_once_before_a_late_time_out() {
+        let mut path = path();
+        let content = 1_200;
+        path.on_sent(content);
+        assert_eq!(path.ask_after(content), None, "how long that takes isn't known");
+        path.on_packet_acked(at(20), 1, &packet(content));
+        assert_eq!(path.ask_after(100), None, "a short one is no reason");
+        let after = path.ask_after(content).expect("the round trip may vary by half of it");
+        assert!(after > path.rtt.smoothed() && after < path.pto());
+        path.has_asked = true;
+        assert_eq!(path.ask_after(content), None);
+        path.has_asked = false;
+        (0..50).for_each(|_| path.rtt.sample(at(0), at(20), Duration::ZERO));
+        assert_eq!(path.ask_after(content), None, "a probe comes little later");
     }
 
     #[test]

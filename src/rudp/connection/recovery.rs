@@ -97,6 +97,7 @@ impl Connection {
         }
         if acked_bytes > 0 {
             self.path.probes = 0;
+            self.path.has_asked = false;
             self.path.delivery.on_acked(now, acked_bytes, self.path.rtt.smoothed());
             self.path.burst = links.uplink.burst();
             self.path.window.set_datagram(self.path.datagram_size() as u64);
@@ -148,8 +149,14 @@ impl Connection {
         self.timers.set(Timer::Loss, next);
     }
 
-    /// Nothing was acked for long: what is oldest goes out again, whatever the windows say (RFC 9002 §6.2.4).
+    /// Nothing was acked for long: what is oldest goes out again, whatever the windows say (RFC 9002 §6.2.4). But first it is only
+    /// asked what has arrived.
     pub(super) fn on_probe_timeout(&mut self, links: &mut Links) {
+        if self.path.ask_after(self.sent.in_flight()).is_some() {
+            self.path.has_asked = true;
+            self.question_due = true;
+            return;
+        }
         self.path.probes += 1;
         if self.path.probes == DISCHARGE_PROBES {
             self.discharge(self.uplink_charge, links);
@@ -181,7 +188,11 @@ impl Connection {
     pub(super) fn arm_recovery(&mut self) {
         let loss_pending = self.timers.get(Timer::Loss).is_some();
         let is_due = self.is_established() && self.sent.any_in_flight() && !loss_pending;
-        let deadline = is_due.then(|| self.last_eliciting + self.path.probe_after());
+        let wait = || {
+            let question = self.path.ask_after(self.sent.in_flight());
+            question.unwrap_or_else(|| self.path.probe_after())
+        };
+        let deadline = is_due.then(|| self.last_eliciting + wait());
         self.timers.set(Timer::Probe, deadline);
     }
 }

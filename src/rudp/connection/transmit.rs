@@ -38,7 +38,8 @@ impl Connection {
         let control = self.send.has_pending(Class::Control) || ride_due.is_some_and(|due| due <= now);
         let bulk = self.send.has_pending(Class::Bulk) && self.may_send_bulk(now, links);
         let response = self.validation.owes_response();
-        if !(ack_now || control || bulk || response || self.probe_due) {
+        let is_urgent = response || self.probe_due || self.question_due;
+        if !(ack_now || control || bulk || is_urgent) {
             self.timers.set(Timer::AckDelay, ack_due);
             self.timers.set(Timer::Ride, ride_due);
             return false;
@@ -51,7 +52,7 @@ impl Connection {
             self.received_mut().make_ack(now, downlink_queue, credit).encode(buf);
             self.timers.set(Timer::AckDelay, None);
         }
-        let eliciting = control || bulk || response || self.probe_due;
+        let eliciting = control || bulk || is_urgent;
         let least = if self.probe_due { path::PROBE_DATAGRAM } else { path::CHALLENGE_DATAGRAM };
         // A probe carries what is to be sent anyway.
         let probe = self.path.probe_size(now).filter(|_| bulk);
@@ -106,7 +107,7 @@ impl Connection {
         }
         let narrow = NARROW_DATAGRAMS * mtu::least_of_few(limit) as u64;
         let is_narrow = bulk && self.window(links).min(links.uplink.window().bytes()) < narrow;
-        if is_narrow || links.uplink.is_drained() {
+        if is_narrow || self.question_due || links.uplink.is_drained() {
             Frame::ImmediateAck.encode(buf);
         }
         let response = self.validation.take_response();
@@ -128,7 +129,7 @@ impl Connection {
         if contents.is_empty() && response.is_none() {
             Frame::Ping.encode(buf);
         }
-        self.probe_due = false;
+        (self.probe_due, self.question_due) = (false, false);
         contents
     }
 
@@ -167,6 +168,9 @@ impl Connection {
         if links.uplink.in_flight() == 0 {
             self.path.lone = Some(self.sent.next_number());
         }
+        // A question alone doesn't put off the probe that follows if it isn't answered.
+        let is_question = contents.is_empty() && self.path.has_asked;
+        self.last_eliciting = if is_question { self.last_eliciting } else { now };
         self.sent.push(Some(SentPacket { sent: now, size, contents }));
         if self.path.probes < DISCHARGE_PROBES {
             self.uplink_charge += size;
@@ -175,7 +179,6 @@ impl Connection {
             }
         }
         self.path.on_sent(size);
-        self.last_eliciting = now;
         self.liveness.on_asked(now);
         self.arm_liveness();
         self.arm_recovery();
