@@ -496,7 +496,7 @@ impl Connection {
                     }
                     self.arm_liveness();
                 }
-                Timer::Probe => self.on_probe_timeout(links),
+                Timer::Probe => self.on_probe_timeout(now, links),
                 Timer::PathChallenge => self.validation.order_challenge(now),
                 Timer::KeepAlive => self.probe_due |= !self.sent.any_in_flight(),
                 Timer::Idle => return Some(CloseReason::Silent),

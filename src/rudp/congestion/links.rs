@@ -39,6 +39,7 @@ impl Links {
                 drain: Drain::default(),
                 in_flight: 0,
                 seen: QueueWords::default(),
+                acked: Instant::ORIGIN,
             },
             downlink: Downlink { seen: QueueWords::default(), load: Load::default() },
         }
@@ -59,6 +60,8 @@ pub struct Uplink {
     drain: Drain,
     in_flight: u64,
     seen: QueueWords,
+    /// When the last ack came.
+    acked: Instant,
 }
 
 impl Uplink {
@@ -93,6 +96,11 @@ impl Uplink {
     /// The shared window.
     pub fn window(&self) -> &DelayWindow {
         &self.window
+    }
+
+    /// When the last ack came, over whichever connection.
+    pub fn last_acked(&self) -> Instant {
+        self.acked
     }
 
     /// Bytes in flight over all connections.
@@ -138,6 +146,7 @@ impl Uplink {
 
     /// `acked` B arrived while the uplink's queue was `queue`; before that, `in_flight` B had been in flight.
     pub fn on_acked(&mut self, now: Instant, acked: u64, queue: Duration, in_flight: u64, srtt: Duration) {
+        self.acked = now;
         self.window.on_ack(now, acked, queue, in_flight, srtt);
         self.drain.on_ack(now, self.window.is_narrow(), self.seen.has_two_since(now, COMPANY), queue);
     }

@@ -151,11 +151,12 @@ impl Connection {
 
     /// Nothing was acked for long: what is oldest goes out again, whatever the windows say (RFC 9002 §6.2.4). But first it is only
     /// asked what has arrived.
-    pub(super) fn on_probe_timeout(&mut self, links: &mut Links) {
-        if self.path.ask_after(self.sent.in_flight()).is_some() {
+    pub(super) fn on_probe_timeout(&mut self, now: Instant, links: &mut Links) {
+        if let Some(after) = self.path.ask_after(self.sent.in_flight()) {
             self.path.has_asked = true;
-            self.question_due = true;
-            return;
+            // As long as the acks of others come the uplink doesn't stand still.
+            self.question_due = now.since(links.uplink.last_acked()) >= after;
+            return self.arm_recovery();
         }
         self.path.probes += 1;
         if self.path.probes == DISCHARGE_PROBES {
