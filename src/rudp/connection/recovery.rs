@@ -154,8 +154,9 @@ impl Connection {
     pub(super) fn on_probe_timeout(&mut self, now: Instant, links: &mut Links) {
         if let Some(after) = self.path.ask_after(self.sent.in_flight()) {
             self.path.has_asked = true;
-            // As long as the acks of others come the uplink doesn't stand still.
-            self.question_due = now.since(links.uplink.last_acked()) >= after;
+            // A wide window, or the acks of others, keep the uplink busy meanwhile.
+            let stands_still = || now.since(links.uplink.last_acked()) >= after;
+            self.question_due = links.uplink.window().is_narrow() && stands_still();
             return self.arm_recovery();
         }
         self.path.probes += 1;

@@ -129,7 +129,7 @@ impl Connection {
         if contents.is_empty() && response.is_none() {
             Frame::Ping.encode(buf);
         }
-        (self.probe_due, self.question_due) = (false, false);
+        self.probe_due = false;
         contents
     }
 
@@ -169,7 +169,7 @@ impl Connection {
             self.path.lone = Some(self.sent.next_number());
         }
         // A question alone doesn't put off the probe that follows if it isn't answered.
-        let is_question = contents.is_empty() && self.path.has_asked;
+        let is_question = std::mem::take(&mut self.question_due) && contents.is_empty();
         self.last_eliciting = if is_question { self.last_eliciting } else { now };
         self.sent.push(Some(SentPacket { sent: now, size, contents }));
         if self.path.probes < DISCHARGE_PROBES {
