@@ -49,6 +49,8 @@ pub(super) struct PathData {
     /// Probe time-outs since the last ack, and whether the peer was asked before those what has arrived.
     pub(super) probes: u32,
     pub(super) has_asked: bool,
+    /// Whether a few acks that get lost would stop the uplink, as of the last ack.
+    pub(super) is_on_narrow_uplink: bool,
     /// Whether a datagram of half the full size or more was ever sent, and ever acked.
     full_sent: bool,
     full_acked: bool,
@@ -76,6 +78,7 @@ impl PathData {
             timestamps: Timestamps::default(),
             probes: 0,
             has_asked: false,
+            is_on_narrow_uplink: false,
             full_sent: false,
             full_acked: false,
         }
@@ -153,12 +156,12 @@ impl PathData {
 
     /// How long after the last packet that asks for an ack to ask the peer what has arrived. Where the rate varies, the round trip
     /// does so too, and the probe time-out is many of them; but if nothing but acks was lost, the uplink stands still meanwhile.
-    /// `None` where no content is `in_flight`, B, or a probe would come little later.
+    /// `None` where no content is `in_flight`, B, where enough is to keep the uplink busy, or where a probe would come little later.
     pub(super) fn ask_after(&self, in_flight: u64) -> Option<Duration> {
         let srtt = self.rtt.smoothed();
         let after = srtt * ASK_PERCENT / 100 + self.rtt.max_ack_delay();
-        let is_worth_it = in_flight >= FULL_SIZE && self.full_acked && after + srtt / 2 < self.pto();
-        (is_worth_it && !self.has_asked).then_some(after)
+        let may_stand_still = in_flight >= FULL_SIZE && self.full_acked && self.is_on_narrow_uplink;
+        (may_stand_still && after + srtt / 2 < self.pto() && !self.has_asked).then_some(after)
     }
 
     /// How long after the last packet that asks for an ack to probe (RFC 9002 §6.2.1).
@@ -222,6 +225,8 @@ mod tests {
         assert_eq!(path.ask_after(content), None, "how long that takes isn't known");
         path.on_packet_acked(at(20), 1, &packet(content));
         assert_eq!(path.ask_after(100), None, "a short one is no reason");
+        assert_eq!(path.ask_after(content), None, "other content keeps the uplink busy");
+        path.is_on_narrow_uplink = true;
         let after = path.ask_after(content).expect("the round trip may vary by half of it");
         assert!(after > path.rtt.smoothed() && after < path.pto());
         path.has_asked = true;

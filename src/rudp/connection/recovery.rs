@@ -98,6 +98,8 @@ impl Connection {
         if acked_bytes > 0 {
             self.path.probes = 0;
             self.path.has_asked = false;
+            let shared = links.uplink.window();
+            self.path.is_on_narrow_uplink = shared.is_narrow() && !shared.in_slow_start();
             self.path.delivery.on_acked(now, acked_bytes, self.path.rtt.smoothed());
             self.path.burst = links.uplink.burst();
             self.path.window.set_datagram(self.path.datagram_size() as u64);
@@ -154,9 +156,8 @@ impl Connection {
     pub(super) fn on_probe_timeout(&mut self, now: Instant, links: &mut Links) {
         if let Some(after) = self.path.ask_after(self.sent.in_flight()) {
             self.path.has_asked = true;
-            // A wide window, or the acks of others, keep the uplink busy meanwhile.
-            let stands_still = || now.since(links.uplink.last_acked()) >= after;
-            self.question_due = links.uplink.window().is_narrow() && stands_still();
+            // As long as the acks of others come the uplink doesn't stand still.
+            self.question_due = now.since(links.uplink.last_acked()) >= after;
             return self.arm_recovery();
         }
         self.path.probes += 1;
