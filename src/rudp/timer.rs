@@ -9,7 +9,7 @@ pub enum Timer {
     Handshake,
     /// A packet is old enough to count as lost (RFC 9002 §6.1.2).
     Loss,
-    /// Nothing was acked for a probe time-out: send a probe (RFC 9002 §6.2).
+    /// Nothing was acked for long: ask what has arrived, or, after a probe time-out, send a probe (RFC 9002 §6.2).
     Probe,
     /// An ack has been held back long enough.
     AckDelay,
