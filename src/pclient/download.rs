@@ -11,13 +11,12 @@ mod takeover;
 
 use std::net::SocketAddr;
 
-pub use self::blocks::{Blocks, block_count, block_len};
+pub use self::blocks::Blocks;
 use self::in_order::Reader;
 use super::availability::Availability;
-use super::message::BLOCK_LEN;
 use super::peer::{Announced, Peer, Request, Source, Target};
 use super::picker;
-use super::pieces::{Bitfield, Lengths, PieceIndex};
+use super::pieces::{Bitfield, Lengths, MAX_BLOCK_LEN, PieceIndex};
 use crate::rand::Rng;
 use crate::rudp::Handle;
 use crate::small::SmallMap;
@@ -285,7 +284,7 @@ impl Download {
         };
         let piece_len = self.lengths.full_piece_len();
         let is_lone = self.origins.len() == 1;
-        let together = if is_lone && piece_len <= BLOCK_LEN { CREDITS_TOGETHER } else { 0 };
+        let together = if is_lone && piece_len <= MAX_BLOCK_LEN { CREDITS_TOGETHER } else { 0 };
         let most = (room.div_ceil(u64::from(piece_len)) + together).min(MAX_REQUESTS as u64);
         let credits = credits.min(most as usize);
         if credits == 0 {
@@ -392,17 +391,17 @@ impl Download {
         }
     }
 
-    /// Takes in a block that `key` sent under the request `id`.
+    /// Takes in blocks that `key` sent under the request `id`.
     pub fn on_block(
         &mut self,
         now: Instant,
         peers: &mut Peers,
         key: Handle,
         id: u64,
-        (piece, block): (u64, u64),
+        (piece, first): (u64, u64),
         data: &[u8],
     ) -> Arrival {
-        let Some((piece, block)) = self.blocks.locate(piece, block, data.len()) else {
+        let Some(target) = self.blocks.locate(piece, first, data.len()) else {
             return Arrival::Nonsense;
         };
         let source = &mut peers.get_mut(&key).expect("only peers send").source;
@@ -412,16 +411,23 @@ impl Download {
         // What was on its way when it was taken back is as good as ever.
         let is_late = source.is_over(id);
         let giver = peers[&key].remote;
-        let was_asked = self.settle_request(peers, key, id, piece, block, data.len() as u64);
-        // What nobody asked for may be anything.
-        let arrival = match (was_asked, is_late) {
-            (true, _) => self.blocks.put(piece, block, giver, data),
-            (false, true) => self.blocks.put_late(piece, block, giver, data),
-            (false, false) => Arrival::Duplicate,
-        };
-        if arrival == Arrival::Duplicate {
-            self.duplicate_bytes += data.len() as u64;
-        } else {
+        let was_asked = self.settle_request(peers, key, id, &target);
+        let mut arrival = Arrival::Duplicate;
+        for (block, data) in target.blocks.zip(data.chunks(self.lengths.block_len() as usize)) {
+            // What nobody asked for may be anything.
+            let of_block = match (was_asked, is_late) {
+                (true, _) => self.blocks.put(target.piece, block, giver, data),
+                (false, true) => self.blocks.put_late(target.piece, block, giver, data),
+                (false, false) => Arrival::Duplicate,
+            };
+            if of_block == Arrival::Duplicate {
+                self.duplicate_bytes += data.len() as u64;
+            } else {
+                arrival = of_block;
+            }
+        }
+        let piece = target.piece;
+        if arrival != Arrival::Duplicate {
             let is_of_use = arrival != Arrival::Partial || !self.blocks.needs_one_giver(piece);
             let peer = peers.get_mut(&key).expect("just seen");
             // Who begins what it alone has to give, and goes no further, has given nothing.
@@ -433,16 +439,9 @@ impl Download {
         arrival
     }
 
-    /// Notes on the request's page that a block of it came; true if it was asked for.
-    fn settle_request(
-        &mut self,
-        peers: &mut Peers,
-        key: Handle,
-        id: u64,
-        piece: PieceIndex,
-        block: u32,
-        len: u64,
-    ) -> bool {
+    /// Notes on the request's page that blocks of it came; true if they were asked for.
+    fn settle_request(&mut self, peers: &mut Peers, key: Handle, id: u64, come: &Target) -> bool {
+        let piece = come.piece;
         let source = &mut peers.get_mut(&key).expect("only peers send").source;
         let Some(index) = source.position(id) else { return false };
         if source.requests()[index].target.is_none() {
@@ -456,12 +455,14 @@ impl Download {
         }
         let source = &mut peers.get_mut(&key).expect("just seen").source;
         let target = source.requests()[index].target.as_ref().expect("chosen by now");
-        if target.piece != piece || !target.blocks.contains(&block) {
+        let (start, end) = (target.blocks.start, target.blocks.end);
+        if target.piece != piece || come.blocks.start < start || come.blocks.end > end {
             return false;
         }
         // Blocks come in order; those that were skipped will not come under this request.
-        let skipped = Target { piece, blocks: target.blocks.start..block };
-        source.settle(index, block + 1, len + self.blocks.len_of(&skipped));
+        let skipped = Target { piece, blocks: start..come.blocks.start };
+        let bytes = self.blocks.len_of(&skipped) + self.blocks.len_of(come);
+        source.settle(index, come.blocks.end, bytes);
         if !skipped.blocks.is_empty() {
             self.blocks.release(&skipped);
         }

@@ -18,7 +18,7 @@
 //! 0a none      channel | id | credits                       no piece of my choice for these
 //! 0b cancel    channel | id
 //! 0c reject    channel | id                                 I don't serve this
-//! 0d block     channel | id | piece | block | data
+//! 0d block     channel | id | piece | first block | data
 //! 0e ask peers channel                                      name others that take part
 //! 0f peers     channel | address …                          at most [`MAX_PEERS`]: 4 or 6 u8 | address | port u16
 //! 10 hashes    channel | part | hashes, 32 B each
@@ -28,7 +28,8 @@
 //! ```
 //!
 //! All numbers without a type are varints. The manifest's part 0 is its [outline](super::manifest::Outline), part n + 1 the hashes of
-//! the outline's part n. A block is [`BLOCK_LEN`] B of a piece, the last one of a piece what is left.
+//! the outline's part n. A block is a quarter of a piece, but [1 KiB at least and 16 KiB at most](super::pieces::Lengths::block_len), the
+//! last one of the file what is left. Several that follow each other come in one message, up to 16 KiB.
 
 use std::fmt;
 use std::net::SocketAddr;
@@ -36,9 +37,6 @@ use std::net::SocketAddr;
 use super::manifest::{MAX_JOINTS, MAX_PART_LEN};
 use crate::Fid;
 use crate::coding::{Malformed, Reader, Writer};
-
-/// The length of a block, B: what travels in one message.
-pub const BLOCK_LEN: u32 = 16 << 10;
 
 /// Most pieces in one announcement.
 pub const MAX_HAVES: usize = 2_000;
@@ -189,7 +187,7 @@ pub enum Message<'a> {
         /// The sender's number.
         channel: u64,
     },
-    /// Content.
+    /// Content: blocks that follow each other.
     Block {
         /// The sender's number.
         channel: u64,
@@ -197,9 +195,9 @@ pub enum Message<'a> {
         id: u64,
         /// Which piece.
         piece: u64,
-        /// Which block of it.
+        /// The first of its blocks that come here.
         block: u64,
-        /// The bytes.
+        /// Their bytes.
         data: &'a [u8],
     },
     /// Asks who else takes part.

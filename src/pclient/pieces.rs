@@ -38,6 +38,11 @@ const GROWTH: [u64; 10] = [
     2_000_000_000_000,
 ];
 
+/// A block is a quarter of a piece, but not less than this, B: it would not be worth its request.
+const MIN_BLOCK_LEN: u32 = 1 << 10;
+/// Nor more than this, B: so much content travels in one message at most.
+pub const MAX_BLOCK_LEN: u32 = 16 << 10;
+
 impl Lengths {
     /// The smallest piece is 2¹¹ B = 2 KiB: two BLAKE3 chunks.
     pub const MIN_PIECE_LOG2: u8 = 11;
@@ -118,6 +123,28 @@ impl Lengths {
         (range.end - range.start) as u32
     }
 
+    /// Length of all blocks but the last of the file, B: the least that can be asked for.
+    pub fn block_len(&self) -> u32 {
+        (self.full_piece_len() / 4).clamp(MIN_BLOCK_LEN, MAX_BLOCK_LEN)
+    }
+
+    /// How many blocks travel in one message at most.
+    pub fn blocks_together(&self) -> u32 {
+        MAX_BLOCK_LEN / self.block_len()
+    }
+
+    /// How many blocks `piece` has. Panics as [`Lengths::piece_range`].
+    pub fn block_count(&self, piece: PieceIndex) -> u32 {
+        self.piece_len(piece).div_ceil(self.block_len())
+    }
+
+    /// The bytes of the file that make up `blocks` of `piece`. Panics as [`Lengths::piece_range`].
+    pub fn block_range(&self, piece: PieceIndex, blocks: &Range<u32>) -> Range<u64> {
+        let Range { start, end } = self.piece_range(piece);
+        let place = |block: u32| end.min(start + u64::from(block) * u64::from(self.block_len()));
+        place(blocks.start)..place(blocks.end)
+    }
+
     /// All pieces in ascending order.
     pub fn pieces(&self) -> impl DoubleEndedIterator<Item = PieceIndex> + use<> {
         (0..self.piece_count()).map(PieceIndex)
@@ -192,6 +219,26 @@ mod tests {
                 end = range.end;
             }
             assert_eq!(end, size);
+        }
+    }
+
+    #[test]
+    fn blocks_tile_the_piece() {
+        for (log2, block_len, together) in
+            [(11, 1 << 10, 16), (12, 1 << 10, 16), (14, 4 << 10, 4), (16, 16 << 10, 1), (22, 16 << 10, 1)]
+        {
+            let lengths = Lengths::new((2 << log2) + 1_025, log2).unwrap();
+            assert_eq!((lengths.block_len(), lengths.blocks_together()), (block_len, together));
+            for piece in lengths.pieces() {
+                let Range { start, end } = lengths.piece_range(piece);
+                let count = lengths.block_count(piece);
+                let blocks: Vec<Range<u64>> =
+                    (0..count).map(|block| lengths.block_range(piece, &(block..block + 1))).collect();
+                assert_eq!((blocks[0].start, blocks.last().map(|last| last.end)), (start, Some(end)));
+                assert!(blocks.windows(2).all(|pair| pair[0].end == pair[1].start));
+                assert!(blocks.iter().all(|block| block.end - block.start <= u64::from(block_len)));
+                assert_eq!(lengths.block_range(piece, &(0..count)), start..end);
+            }
         }
     }
 

@@ -7,7 +7,6 @@
 use std::collections::VecDeque;
 use std::net::SocketAddr;
 
-use super::message::BLOCK_LEN;
 use super::pieces::PieceIndex;
 
 /// Of spoiled pieces so many blocks are remembered at most: 1 MB. The oldest piece is forgotten first, and with it perhaps the only
@@ -33,9 +32,9 @@ pub(super) struct Suspects {
     blocks: usize,
 }
 
-/// What the blocks of a piece hash to, each by itself.
-pub(super) fn block_hashes(data: &[u8]) -> Vec<BlockHash> {
-    data.chunks(BLOCK_LEN as usize).map(|block| *blake3::hash(block).as_bytes()).collect()
+/// What the blocks of a piece, of `block_len` B each, hash to, each by itself.
+pub(super) fn block_hashes(data: &[u8], block_len: u32) -> Vec<BlockHash> {
+    data.chunks(block_len as usize).map(|block| *blake3::hash(block).as_bytes()).collect()
 }
 
 impl Suspects {
@@ -80,9 +79,9 @@ mod tests {
     }
 
     fn content(false_blocks: &[usize]) -> Vec<BlockHash> {
-        let mut data = vec![7; 4 * BLOCK_LEN as usize];
-        false_blocks.iter().for_each(|&block| data[block * BLOCK_LEN as usize] ^= 1);
-        block_hashes(&data)
+        let mut data = vec![7; 4 << 10];
+        false_blocks.iter().for_each(|&block| data[block << 10] ^= 1);
+        block_hashes(&data, 1 << 10)
     }
 
     #[test]

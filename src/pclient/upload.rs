@@ -8,10 +8,9 @@ use std::collections::BTreeSet;
 
 use super::availability::Availability;
 use super::choker::Standing;
-use super::download::{Peers, block_count};
-use super::message::BLOCK_LEN;
+use super::download::Peers;
 use super::peer::{Announced, Peer, Queue, Target, Wanted, What};
-use super::pieces::{Bitfield, Lengths, PieceIndex};
+use super::pieces::{Bitfield, Lengths, MAX_BLOCK_LEN, PieceIndex};
 use crate::rand::Rng;
 use crate::rudp::Handle;
 use crate::small::SmallSet;
@@ -28,21 +27,19 @@ const EARNED: u32 = 16;
 /// one of so many at random: another source may have come just as far.
 const NEAR: usize = 64;
 
-/// A block to be sent now.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// Blocks to be sent now.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Serve {
     /// To whom.
     pub to: Handle,
     /// Its name for the request.
     pub id: u64,
-    /// The piece.
-    pub piece: PieceIndex,
-    /// The block.
-    pub block: u32,
+    /// Which.
+    pub target: Target,
 }
 
 /// What to do next.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Next {
     /// Send this.
     Block(Serve),
@@ -106,15 +103,12 @@ impl Upload {
 
     /// A block was to be served, but its piece has to come from the disk first: it is to be served when that is here.
     pub fn hold_back(&mut self, peers: &mut Peers, serve: &Serve) {
-        self.loading.insert(serve.piece);
+        self.loading.insert(serve.target.piece);
         self.hopeful.insert(serve.to);
         let Some(peer) = peers.get_mut(&serve.to) else { return };
         match &mut peer.queue.serving {
-            Some((_, target)) => target.blocks.start = serve.block,
-            none => {
-                let blocks = serve.block..serve.block + 1;
-                *none = Some((serve.id, Target { piece: serve.piece, blocks }));
-            }
+            Some((_, target)) => target.blocks.start = serve.target.blocks.start,
+            none => *none = Some((serve.id, serve.target.clone())),
         }
     }
 
@@ -232,8 +226,10 @@ impl Upload {
             self.current = Some(key);
             let peer = peers.get_mut(&key).expect("just chosen");
             if let Some((id, target)) = &mut peer.queue.serving {
-                let serve = Serve { to: key, id: *id, piece: target.piece, block: target.blocks.start };
-                target.blocks.start += 1;
+                let together = target.blocks.end.min(target.blocks.start + self.lengths.blocks_together());
+                let blocks = target.blocks.start..together;
+                let serve = Serve { to: key, id: *id, target: Target { piece: target.piece, blocks } };
+                target.blocks.start = together;
                 if target.blocks.is_empty() {
                     peer.queue.serving = None;
                     self.current = None;
@@ -251,7 +247,7 @@ impl Upload {
                 What::Any { residue, modulus } => {
                     match self.choose_piece(now, peers, availability, key, (residue, modulus), rng) {
                         Some(piece) => {
-                            let blocks = 0..block_count(&self.lengths, piece);
+                            let blocks = 0..self.lengths.block_count(piece);
                             self.start(peers, availability, key, wanted.id, Target { piece, blocks });
                         }
                         None => {
@@ -419,7 +415,7 @@ impl Upload {
 }
 
 /// Most bytes that one message of content takes, its own header included.
-pub const MAX_BLOCK_MESSAGE: usize = BLOCK_LEN as usize + 32;
+pub const MAX_BLOCK_MESSAGE: usize = MAX_BLOCK_LEN as usize + 32;
 
 #[cfg(test)]
 mod tests;

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use swarmcast::coding::Reader;
-use swarmcast::pclient::message::{BLOCK_LEN, Message};
+use swarmcast::pclient::message::Message;
 use swarmcast::pclient::node::Event;
 use swarmcast::pclient::pieces::Lengths;
 use swarmcast::rudp::frame::{Fragment, Frame};
@@ -67,7 +67,8 @@ impl Witness {
             self.blocks.remove(&name);
             if let Ok(Message::Block { piece, block, data, .. }) = Message::decode(fragment.data) {
                 let piece = self.lengths.piece(piece).expect("only pieces of the file are served");
-                let start = self.lengths.piece_range(piece).start + block * u64::from(BLOCK_LEN);
+                let start =
+                    self.lengths.piece_range(piece).start + block * u64::from(self.lengths.block_len());
                 self.blocks.insert(name, start as i64 - (fragment.data.len() - data.len()) as i64);
             }
         }

@@ -8,9 +8,8 @@ use std::sync::Arc;
 
 use swarmcast::Fid;
 use swarmcast::machine::Machine;
-use swarmcast::pclient::download::{block_count, block_len};
 use swarmcast::pclient::manifest::Manifest;
-use swarmcast::pclient::message::{BLOCK_LEN, Message};
+use swarmcast::pclient::message::Message;
 use swarmcast::pclient::pieces::{Bitfield, PieceIndex};
 use swarmcast::pclient::upload::MAX_BLOCK_MESSAGE;
 use swarmcast::rand::Rng;
@@ -150,8 +149,8 @@ impl Liar {
 
     fn content(&self, piece: PieceIndex, block: u32) -> &[u8] {
         let lengths = self.file.manifest.lengths();
-        let start = lengths.piece_range(piece).start + u64::from(block) * u64::from(BLOCK_LEN);
-        &self.file.content[start as usize..][..block_len(&lengths, piece, block) as usize]
+        let range = lengths.block_range(piece, &(block..block + 1));
+        &self.file.content[range.start as usize..range.end as usize]
     }
 
     fn block(&self, id: u64, piece: PieceIndex, block: u32, is_true: bool) -> Vec<u8> {
@@ -246,8 +245,7 @@ impl Liar {
                         continue;
                     };
                     let piece = lengths.piece(index).expect("within the class");
-                    (0..block_count(&lengths, piece))
-                        .for_each(|block| self.serve(now, from, id, piece, block));
+                    (0..lengths.block_count(piece)).for_each(|block| self.serve(now, from, id, piece, block));
                 }
             }
             _ => {}

@@ -10,7 +10,6 @@ use std::collections::BTreeSet;
 use std::net::SocketAddr;
 
 use super::{Arrival, WholePiece};
-use crate::pclient::message::BLOCK_LEN;
 use crate::pclient::peer::Target;
 use crate::pclient::pieces::{Bitfield, Lengths, PieceIndex};
 use crate::small::SmallMap;
@@ -143,12 +142,13 @@ impl Blocks {
 
     /// All blocks of a piece.
     pub(super) fn whole(&self, piece: PieceIndex) -> Target {
-        Target { piece, blocks: 0..block_count(&self.lengths, piece) }
+        Target { piece, blocks: 0..self.lengths.block_count(piece) }
     }
 
     /// How long all blocks of `target` are, B.
     pub(super) fn len_of(&self, target: &Target) -> u64 {
-        target.blocks.clone().map(|block| u64::from(block_len(&self.lengths, target.piece, block))).sum()
+        let range = self.lengths.block_range(target.piece, &target.blocks);
+        range.end - range.start
     }
 
     /// Whether the first block of `target` is missing, or here, but not under way in more requests than `most`.
@@ -214,12 +214,14 @@ impl Blocks {
         }
     }
 
-    /// Which piece a block of `len` B belongs to; `None` if it can't be part of the file.
-    pub(super) fn locate(&self, piece: u64, block: u64, len: usize) -> Option<(PieceIndex, u32)> {
-        let (piece, block) = (self.lengths.piece(piece)?, u32::try_from(block).ok()?);
-        let is_there = block < block_count(&self.lengths, piece)
-            && len as u64 == u64::from(block_len(&self.lengths, piece, block));
-        is_there.then_some((piece, block))
+    /// Which blocks `len` B from `block` on are; `None` if they can't be part of the file.
+    pub(super) fn locate(&self, piece: u64, block: u64, len: usize) -> Option<Target> {
+        let (piece, start) = (self.lengths.piece(piece)?, u32::try_from(block).ok()?);
+        let count = u32::try_from(len).ok()?.div_ceil(self.lengths.block_len());
+        let target = Target { piece, blocks: start..start.checked_add(count)? };
+        let is_there =
+            target.blocks.end <= self.lengths.block_count(piece) && self.len_of(&target) == len as u64;
+        (is_there && len > 0).then_some(target)
     }
 
     /// Takes in a block that `giver` was asked for. Of a piece that is had, or that was given up meanwhile, it is a duplicate.
@@ -239,7 +241,7 @@ impl Blocks {
             partial.data = self.spare.pop().unwrap_or_default();
             partial.data.resize(self.lengths.piece_len(piece) as usize, 0);
         }
-        let offset = block as usize * BLOCK_LEN as usize;
+        let offset = (block * self.lengths.block_len()) as usize;
         partial.data[offset..offset + data.len()].copy_from_slice(data);
         partial.givers[block as usize] = Some(giver);
         let is_whole = partial.blocks.iter().all(|&block| block == Block::Arrived);
@@ -304,20 +306,10 @@ impl Blocks {
 
 impl Partial {
     fn new(lengths: &Lengths, piece: PieceIndex) -> Partial {
-        let blocks = vec![FREE; block_count(lengths, piece) as usize];
+        let blocks = vec![FREE; lengths.block_count(piece) as usize];
         let givers = vec![None; blocks.len()];
         Partial { data: Vec::new(), blocks, givers }
     }
-}
-
-/// How many blocks `piece` has.
-pub fn block_count(lengths: &Lengths, piece: PieceIndex) -> u32 {
-    lengths.piece_len(piece).div_ceil(BLOCK_LEN)
-}
-
-/// How long a block is, B.
-pub fn block_len(lengths: &Lengths, piece: PieceIndex, block: u32) -> u32 {
-    (lengths.piece_len(piece) - block * BLOCK_LEN).min(BLOCK_LEN)
 }
 
 #[cfg(test)]
@@ -327,6 +319,10 @@ mod tests {
 
     const PIECES: u64 = 3;
     const PER_PIECE: u64 = 4;
+
+    /// A file of which each piece has [`PER_PIECE`] blocks of so many B.
+    const LOG2: u8 = 12;
+    const LEN: usize = 1 << 10;
 
     /// Each piece is in exactly one state, and the shortcuts say what the pieces say.
     fn check(blocks: &Blocks) {
@@ -349,8 +345,8 @@ mod tests {
 
     #[test]
     fn a_piece_is_in_one_state_whatever_happens() {
-        let lengths = Lengths::new(PIECES * PER_PIECE * u64::from(BLOCK_LEN), 16).unwrap();
-        let (mut rng, data) = (Rng::from_seed(3), vec![0; BLOCK_LEN as usize]);
+        let lengths = Lengths::new(PIECES << LOG2, LOG2).unwrap();
+        let mut rng = Rng::from_seed(3);
         let givers = ["10.0.0.1:1", "10.0.0.2:1"].map(|giver| giver.parse().unwrap());
         let mut stored = 0;
         for _ in 0..200 {
@@ -374,12 +370,10 @@ mod tests {
                         blocks.release(&under_way.swap_remove(rng.below(under_way.len() as u64) as usize));
                     }
                     _ => {
-                        let (block, giver) = (rng.below(PER_PIECE), givers[rng.below(2) as usize]);
-                        let (piece, block) =
-                            blocks.locate(piece.get().into(), block, data.len()).expect("it is in the file");
+                        let (block, giver) = (rng.below(PER_PIECE) as u32, givers[rng.below(2) as usize]);
                         let put = if rng.chance(0.5) { Blocks::put } else { Blocks::put_late };
                         if let Arrival::Whole(WholePiece { givers, .. }) =
-                            put(&mut blocks, piece, block, giver, &data)
+                            put(&mut blocks, piece, block, giver, &[0; LEN])
                         {
                             assert!(!blocks.needs_one_giver(piece) || givers.iter().all(|of| *of == giver));
                             check(&blocks);
@@ -396,18 +390,49 @@ mod tests {
     }
 
     #[test]
+    fn what_comes_is_so_many_blocks_of_one_piece_or_nonsense() {
+        // A whole piece, and one of a block and a little.
+        let lengths = Lengths::new((1 << LOG2) + 1_030, LOG2).unwrap();
+        let blocks = Blocks::new(lengths, Bitfield::new(&lengths));
+        let found = |piece, block, len| {
+            let target = blocks.locate(piece, block, len)?;
+            assert_eq!((u64::from(target.piece.get()), blocks.len_of(&target)), (piece, len as u64));
+            Some(target.blocks)
+        };
+        assert_eq!(found(0, 0, LEN), Some(0..1));
+        assert_eq!(found(0, 1, 3 * LEN), Some(1..4));
+        assert_eq!(found(1, 0, 1_030), Some(0..2));
+        assert_eq!(found(1, 1, 6), Some(1..2));
+        for (piece, block, len) in [
+            (0, 0, 0),
+            (0, 0, LEN - 1),
+            (0, 3, LEN + 6),
+            (0, 4, LEN),
+            (1, 0, 2 * LEN),
+            (1, 1, 7),
+            (1, 2, 6),
+            (2, 0, LEN),
+            (0, u32::MAX.into(), LEN),
+            (0, u64::MAX, LEN),
+        ] {
+            assert_eq!(found(piece, block, len), None, "{piece} {block} {len}");
+        }
+    }
+
+    #[test]
     fn while_too_much_waits_for_the_disk_nothing_is_asked_for() {
-        let lengths = Lengths::new(1 << 26, 14).unwrap();
-        let (mut blocks, data) = (Blocks::new(lengths, Bitfield::new(&lengths)), vec![0; BLOCK_LEN as usize]);
+        let lengths = Lengths::new(1 << 26, LOG2).unwrap();
+        let mut blocks = Blocks::new(lengths, Bitfield::new(&lengths));
         let giver = "10.0.0.1:1".parse().unwrap();
         let mut waiting = 0;
         for piece in lengths.pieces() {
             if blocks.has_nothing_to_ask() {
                 break;
             }
-            blocks.mark(&blocks.whole(piece));
-            assert!(matches!(blocks.put(piece, 0, giver, &data), Arrival::Whole { .. }));
-            waiting += data.len() as u64;
+            let whole = blocks.whole(piece);
+            waiting += blocks.mark(&whole);
+            let last = whole.blocks.map(|block| blocks.put(piece, block, giver, &[0; LEN])).last();
+            assert!(matches!(last, Some(Arrival::Whole { .. })));
         }
         assert_eq!(waiting, MAX_STORING);
         let first = lengths.piece(0).unwrap();

@@ -32,11 +32,11 @@ impl Download {
             target = self.blocks.whole(target.piece);
         }
         let mut asks = Vec::new();
-        // The first may be on its way: then it is doubled. Where but one block of it has stopped coming, that one is.
+        // The first may be on its way: then it is doubled. Where it has but stopped coming, only what comes together is.
         if index == 0 && is_missed {
             source.on_missed(now);
         } else if index == 0 {
-            target.blocks.end = target.blocks.start + 1;
+            target.blocks.end = target.blocks.end.min(target.blocks.start + self.lengths.blocks_together());
         }
         if index > 0 || may_take_first || needs_one_giver {
             let request = source.take(index);

@@ -3,7 +3,6 @@
 mod takeover;
 
 use super::*;
-use crate::pclient::message::BLOCK_LEN;
 use crate::pclient::peer::STALL;
 
 const PIECE: u64 = 4_096;
@@ -121,6 +120,23 @@ fn origins_that_serve_nobody_else_are_asked_in_particular() {
 }
 
 #[test]
+fn blocks_that_come_together_count_each_by_itself() {
+    let mut table = Table::new(1);
+    let (first, second) = (table.relay(1, &[0]), table.relay(2, &[0]));
+    table.fill(first);
+    let come = |table: &mut Table, from, id, block, count: usize| {
+        table.download.on_block(table.now, &mut table.peers, from, id, (0, block), &vec![1; count << 10])
+    };
+    assert_eq!(come(&mut table, first, 0, 1, 2), Arrival::Partial, "the first one won't come any more");
+    assert_eq!(table.fill(second).len(), 1, "and is asked of another");
+    assert_eq!(come(&mut table, second, 0, 0, 1), Arrival::Partial);
+    assert_eq!(table.fill(second), [], "the last is under way");
+    assert_eq!(table.fill(first), []);
+    assert!(matches!(come(&mut table, first, 0, 3, 1), Arrival::Whole(_)));
+    assert_eq!(table.download.duplicate_bytes, 0);
+}
+
+#[test]
 fn an_origin_with_nothing_left_to_choose_is_asked_in_particular_in_the_end() {
     let mut table = Table::new(2);
     let origin = table.origin(1);
@@ -206,9 +222,9 @@ fn a_spoiled_piece_is_asked_for_again() {
     let mut table = Table::new(1);
     let (liar, honest) = (table.relay(1, &[0]), table.relay(2, &[0]));
     table.fill(liar);
-    assert!(
-        matches!(table.arrives(liar, 0, 0), Arrival::Whole(WholePiece { givers, .. }) if givers == [table.peers[&liar].remote])
-    );
+    let whole = table.arrives(liar, 0, 0);
+    let Arrival::Whole(WholePiece { givers, .. }) = whole else { panic!("{whole:?}") };
+    assert_eq!(givers, [table.peers[&liar].remote; 4], "of each block");
     let piece = table.download.lengths.piece(0).unwrap();
     table.download.give_up(&mut table.peers, piece);
     assert_eq!(pieces(&table.fill(honest)), [0]);
@@ -268,7 +284,7 @@ const COUNT: u32 = 4;
 impl OnePiece {
     fn new() -> OnePiece {
         let mut table = Table::new(1);
-        let lengths = Lengths::new(u64::from(COUNT * BLOCK_LEN), 16).unwrap();
+        let lengths = Lengths::new(u64::from(COUNT * MAX_BLOCK_LEN), 16).unwrap();
         table.download = Download::new(lengths, Bitfield::new(&lengths));
         table.availability = Availability::new(lengths);
         OnePiece(table)
@@ -282,7 +298,7 @@ impl OnePiece {
     }
 
     fn arrives(&mut self, from: Handle, id: u64, block: u32) -> Arrival {
-        let (now, data) = (self.0.now, vec![1; BLOCK_LEN as usize]);
+        let (now, data) = (self.0.now, vec![1; MAX_BLOCK_LEN as usize]);
         self.0.download.on_block(now, &mut self.0.peers, from, id, (0, block.into()), &data)
     }
 

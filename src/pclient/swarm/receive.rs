@@ -259,11 +259,12 @@ impl Swarm {
         let Some(check) = content.manifest.check(whole.piece) else { return self.unproved.push(whole) };
         let WholePiece { piece, data, givers } = whole;
         let is_suspect = self.suspects.holds(piece);
+        let block_len = content.manifest.lengths().block_len();
         let storage = Arc::clone(&content.storage);
         let checkpoint = content.checkpoint.clone();
         self.jobs.push_back(Box::new(move || {
             let outcome = if check.passes(&data) {
-                let hashes = if is_suspect { block_hashes(&data) } else { Vec::new() };
+                let hashes = if is_suspect { block_hashes(&data, block_len) } else { Vec::new() };
                 let mut checkpoint = checkpoint.as_ref().map(|checkpoint| checkpoint.lock());
                 if let Some(checkpoint) = &mut checkpoint {
                     checkpoint.make_room(data.len() as u64);
@@ -276,7 +277,8 @@ impl Swarm {
                 }
                 written.map(|()| Verdict::Stored(hashes))
             } else {
-                let hashes = if sole_giver(&givers).is_none() { block_hashes(&data) } else { Vec::new() };
+                let hashes =
+                    if sole_giver(&givers).is_none() { block_hashes(&data, block_len) } else { Vec::new() };
                 Ok(Verdict::Spoiled(hashes))
             };
             Box::new(move |swarm: &mut Swarm, now| {

@@ -6,11 +6,11 @@ use std::sync::Arc;
 use super::{Content, Notice, Swarm};
 use crate::Error;
 use crate::pclient::choker::Standing;
-use crate::pclient::download::{Peers, block_count, block_len};
+use crate::pclient::download::Peers;
 use crate::pclient::haves::FEW;
 use crate::pclient::manifest::PieceCheck;
 use crate::pclient::manifest_desk::Stock;
-use crate::pclient::message::{self, BLOCK_LEN, MAX_HAVES, Message};
+use crate::pclient::message::{self, MAX_HAVES, Message};
 use crate::pclient::peer::{Peer, Target, Wanted, What};
 use crate::pclient::pieces::PieceIndex;
 use crate::pclient::upload::{MAX_WANTED, Next};
@@ -128,7 +128,7 @@ impl Swarm {
         let lengths = self.content.as_ref()?.manifest.lengths();
         let piece = lengths.piece(piece)?;
         let end = first.checked_add(count)?;
-        let blocks = u64::from(block_count(&lengths, piece));
+        let blocks = u64::from(lengths.block_count(piece));
         let is_promised = self.has(piece) || self.predictions.contains(piece);
         (self.gives && is_promised && count > 0 && end <= blocks)
             .then_some(Target { piece, blocks: first as u32..end as u32 })
@@ -207,19 +207,19 @@ impl Swarm {
                 }
                 Next::Block(serve) => {
                     let lengths = content.manifest.lengths();
-                    let len = block_len(&lengths, serve.piece, serve.block) as usize;
+                    let Target { piece, blocks } = &serve.target;
+                    let range = lengths.block_range(*piece, blocks);
+                    let len = (range.end - range.start) as usize;
                     let mut buf = Vec::with_capacity(len + 32);
-                    let (piece, block) = (serve.piece.get(), serve.block);
-                    message::block_header(&mut buf, self.number.into(), serve.id, piece.into(), block.into());
+                    let (channel, id) = (self.number.into(), serve.id);
+                    message::block_header(&mut buf, channel, id, piece.get().into(), blocks.start.into());
                     let start = buf.len();
                     buf.resize(start + len, 0);
-                    let offset =
-                        lengths.piece_range(serve.piece).start + u64::from(block) * u64::from(BLOCK_LEN);
-                    match content.read(&self.peers, serve.piece, offset, &mut buf[start..]) {
+                    match content.read(&self.peers, *piece, range.start, &mut buf[start..]) {
                         Ok(true) => {}
                         Ok(false) => {
                             content.upload.hold_back(&mut self.peers, &serve);
-                            self.load(serve.piece);
+                            self.load(serve.target.piece);
                             continue;
                         }
                         Err(unfit) => {

@@ -2,7 +2,7 @@
 
 use super::*;
 
-/// A source of `pieces` pieces of one block each, and the peers that want them.
+/// A source of `pieces` pieces of four blocks each, and the peers that want them.
 struct Table {
     upload: Upload,
     availability: Availability,
@@ -12,7 +12,10 @@ struct Table {
 
 impl Table {
     fn new(pieces: u64, peers: u64) -> Table {
-        let lengths = Lengths::new(pieces * 4_096, 12).unwrap();
+        Table::of(Lengths::new(pieces * 4_096, 12).unwrap(), peers)
+    }
+
+    fn of(lengths: Lengths, peers: u64) -> Table {
         let mut table = Table {
             upload: Upload::new(lengths),
             availability: Availability::new(lengths),
@@ -38,7 +41,7 @@ impl Table {
 
     fn wants(&mut self, key: u64, id: u64, piece: PieceIndex) {
         let key = Handle::for_test(key);
-        let what = What::Blocks(Target { piece, blocks: 0..1 });
+        let what = What::Blocks(Target { piece, blocks: 0..4 });
         assert!(self.upload.want(key, self.peers.get_mut(&key).unwrap(), Wanted { id, what }));
     }
 
@@ -52,7 +55,7 @@ impl Table {
 
     fn serves(&mut self) -> (Handle, PieceIndex) {
         match self.next() {
-            Some(Next::Block(serve)) => (serve.to, serve.piece),
+            Some(Next::Block(serve)) => (serve.to, serve.target.piece),
             other => panic!("{other:?}"),
         }
     }
@@ -101,7 +104,7 @@ fn a_freeloader_gets_nothing_that_only_it_would_have() {
     table.peers.get_mut(&rider).unwrap().queue.wanted.clear();
     table.wants(1, 2, given[0]);
     let Some(Next::Block(serve)) = table.next_for(is_alone) else { panic!() };
-    assert_eq!((serve.to, serve.piece), (rider, given[0]), "what another has it may have");
+    assert_eq!((serve.to, serve.target.piece), (rider, given[0]), "what another has it may have");
 }
 
 #[test]
@@ -230,11 +233,29 @@ fn what_left_with_the_only_one_who_had_it_counts_as_unsent() {
 }
 
 #[test]
+fn what_is_asked_for_goes_together_as_far_as_a_message_carries() {
+    // Pieces of four blocks of 8 KiB, two of which fill a message.
+    let lengths = Lengths::new(3 << 15, 15).unwrap();
+    let mut table = Table::of(lengths, 1);
+    let piece = |index| lengths.piece(index).unwrap();
+    for (id, piece, blocks) in [(0, piece(0), 0..4), (1, piece(1), 1..4), (2, piece(2), 3..4)] {
+        let peer = table.peers.get_mut(&Handle::for_test(0)).unwrap();
+        let what = What::Blocks(Target { piece, blocks });
+        assert!(table.upload.want(Handle::for_test(0), peer, Wanted { id, what }));
+    }
+    for (id, blocks) in [(0, 0..2), (0, 2..4), (1, 1..3), (1, 3..4), (2, 3..4)] {
+        let Some(Next::Block(serve)) = table.next() else { panic!() };
+        assert_eq!((serve.id, serve.target), (id, Target { piece: piece(id), blocks }));
+    }
+    assert_eq!(table.next(), None);
+}
+
+#[test]
 fn a_cancelled_request_is_not_served() {
     let mut table = Table::new(2, 1);
     let piece = table.upload.lengths.piece(1).unwrap();
     let handle = Handle::for_test(0);
-    let wanted = Wanted { id: 7, what: What::Blocks(Target { piece, blocks: 0..1 }) };
+    let wanted = Wanted { id: 7, what: What::Blocks(Target { piece, blocks: 0..4 }) };
     table.upload.want(handle, table.peers.get_mut(&handle).unwrap(), wanted);
     table.upload.cancel(&mut table.peers, &table.availability, handle, 7);
     assert_eq!(table.next(), None);
@@ -265,7 +286,7 @@ fn whoever_waits_for_the_disk_holds_nobody_up() {
     let (other, _) = table.serves();
     assert!(other != held.to);
     assert_eq!(table.next(), None);
-    table.upload.on_loaded(&table.peers, held.piece);
+    table.upload.on_loaded(&table.peers, held.target.piece);
     assert_eq!(table.next(), Some(Next::Block(held)));
 }
 
