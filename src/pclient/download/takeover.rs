@@ -1,6 +1,6 @@
 //! Taking requests over: from sources that are slow, or have fallen silent, by those that have nothing to do.
 
-use super::{Ask, Download, MAX_REFUSALS, Peers};
+use super::{Ask, Download, MANY_PEERS, MAX_REFUSALS, Peers};
 use crate::pclient::peer::{Announced, Peer, Request, Source, Target};
 use crate::rudp::Handle;
 use crate::time::{Duration, Instant};
@@ -12,7 +12,8 @@ const MAX_COPIES: u32 = 4;
 const STEAL_GAIN: f64 = 0.25;
 const STEAL_GAIN_AT_END: f64 = 0.5;
 
-/// At the end, a request that a source has not begun to send, and that would take it longer than this, s, goes to another.
+/// At the end, a request that would take a source longer than this, s, goes to another: taken away if it has not begun to send, else
+/// doubled, where few give anything. Of many, most are slow only because they serve each other.
 const LONG_AT_END: f64 = 1.0;
 /// But first it has that long, and two round trips, to begin.
 const SOON: Duration = Duration::from_millis(250);
@@ -20,7 +21,7 @@ const SOON: Duration = Duration::from_millis(250);
 impl Download {
     /// For a source that has nothing to do for us: takes over the last request of the slowest one, if that brings it
     /// much sooner. A request that another source is in the middle of is doubled instead, and only after silence; at the end after
-    /// a shorter one.
+    /// a shorter one, or if it takes long.
     pub fn steal(&mut self, now: Instant, peers: &mut Peers, thief: Handle) -> Vec<(Handle, Ask)> {
         let Some((victim, index)) = self.find_prey(now, peers, thief) else { return Vec::new() };
         let may_take_first = self.may_take_first(now, &peers[&victim].source);
@@ -32,7 +33,7 @@ impl Download {
             target = self.blocks.whole(target.piece);
         }
         let mut asks = Vec::new();
-        // The first may be on its way: then it is doubled. Where it has but stopped coming, only what comes together is.
+        // The first may be on its way: then it is doubled. Where it has but stopped coming, or takes long, only what comes together is.
         if index == 0 && is_missed {
             source.on_missed(now);
         } else if index == 0 {
@@ -72,6 +73,7 @@ impl Download {
             if source.misses() == 0 { Vec::new() } else { peers.values().filter(|p| better(p)).collect() };
         let is_at_end = self.blocks.untouched.is_empty();
         let gain = if is_at_end { STEAL_GAIN_AT_END } else { STEAL_GAIN };
+        let are_few = peers.len() <= MANY_PEERS;
         let mut thief_rate = None;
         let mut best: Option<(f64, Handle, usize)> = None;
         for (&key, peer) in peers.iter().filter(|(key, _)| **key != thief) {
@@ -93,12 +95,14 @@ impl Download {
             let is_whole = |target: &Target| self.blocks.needs_one_giver(target.piece);
             let may_double = is_at_end && !request.target.as_ref().is_some_and(is_whole);
             let is_stuck = may_double && peer.source.is_stuck(now);
-            let may_go_first =
-                || is_stuck || peer.source.is_silent(now) || self.may_take_first(now, &peer.source);
+            let eta = peer.source.time_to_deliver(now);
+            let takes_long = may_double && are_few && peer.source.has_begun() && eta > LONG_AT_END;
+            let may_go_first = || {
+                is_stuck || takes_long || peer.source.is_silent(now) || self.may_take_first(now, &peer.source)
+            };
             if index == 0 && !may_go_first() {
                 continue;
             }
-            let eta = peer.source.time_to_deliver(now);
             if best.is_some_and(|(longest, _, _)| eta < longest) {
                 continue;
             }
@@ -109,7 +113,8 @@ impl Download {
                 }
                 rate => rate,
             });
-            if request.bytes as f64 / thief_rate < gain * eta {
+            // What is stuck comes when the loss is noticed, whatever the rate.
+            if is_stuck || request.bytes as f64 / thief_rate < gain * eta {
                 best = Some((eta, key, index));
             }
         }

@@ -70,14 +70,14 @@ fn what_stops_coming_in_the_middle_is_doubled_at_the_end() {
         let mut table = Table::new(if is_at_end { 3 } else { 4 });
         let slow = table.relay(1, &[0, 1]);
         assert_eq!(pieces(&table.fill(slow)), [0, 1]);
-        table.now += Duration::from_secs(2);
+        table.now += Duration::from_secs(1);
         table.delivers(slow, 0, 0);
         table.peers.get_mut(&slow).unwrap().source.on_arriving(table.now, 1_000);
         let idle = table.relay(2, &[0, 1, 2]);
         let Ask::Blocks { id, .. } = table.fill(idle)[0].clone() else { panic!() };
         table.delivers(idle, id, 2);
-        // A quarter of two seconds, and a quarter of one.
-        table.now += Duration::from_millis(749);
+        // A quarter of a second, and of its usual time.
+        table.now += Duration::from_millis(499);
         assert_eq!(
             table.download.steal(table.now, &mut table.peers, idle),
             [],
@@ -88,6 +88,36 @@ fn what_stops_coming_in_the_middle_is_doubled_at_the_end() {
         let is_doubled = matches!(doubled[..], [(to, Ask::Blocks { .. })] if to == idle);
         assert_eq!(is_doubled, is_at_end, "{doubled:?}");
         assert_eq!(table.peers[&slow].source.misses(), 0, "it isn't its fault");
+    }
+}
+
+#[test]
+fn what_a_slow_one_takes_long_for_is_doubled_at_the_end_where_peers_are_few() {
+    for (others, is_at_end, rate) in
+        [(0, true, 2_000), (0, false, 2_000), (0, true, 8_000), (15, true, 2_000)]
+    {
+        let mut table = Table::new(if is_at_end { 3 } else { 4 });
+        let slow = table.relay(1, &[0, 1]);
+        (0..others).for_each(|n| _ = table.relay(3 + n, &[]));
+        table.fill(slow);
+        let comes = |table: &mut Table, bytes: u64| {
+            for tenth in 1..=bytes * 10 / rate {
+                table.now += Duration::from_millis(100);
+                let source = &mut table.peers.get_mut(&slow).unwrap().source;
+                source.on_arriving(table.now, tenth * rate / 10);
+            }
+        };
+        comes(&mut table, PIECE);
+        table.delivers(slow, 0, 0);
+        let idle = table.relay(2, &[0, 1, 2]);
+        let Ask::Blocks { id, .. } = table.fill(idle)[0].clone() else { panic!() };
+        table.delivers(idle, id, 2);
+        table.fill(slow);
+        comes(&mut table, 1_000);
+        let doubled = table.download.steal(table.now, &mut table.peers, idle);
+        let is_doubled = matches!(doubled[..], [(to, Ask::Blocks { .. })] if to == idle);
+        let is_expected = others == 0 && is_at_end && rate == 2_000;
+        assert_eq!(is_doubled, is_expected, "{others} others, {is_at_end}, {rate} B/s: {doubled:?}");
     }
 }
 
