@@ -25,8 +25,10 @@ use crate::time::{Duration, Instant};
 /// The peers of a swarm, by connection.
 pub type Peers = SmallMap<Handle, Peer>;
 
-/// So many pieces are under way from each source at least: with one, it would idle between two.
-const MIN_PIECES: u64 = 2;
+/// So many pieces, or what is asked for at a time instead, are under way from each source at least: with one, it would idle between two.
+const MIN_PORTIONS: u64 = 2;
+/// Into so many portions each source's share of what is left is cut.
+const PORTIONS: f64 = 4.0;
 /// Or what it delivers in this time and in so many round trips: what it learns of is asked for a round trip later, and waits there
 /// for others.
 const DEPTH: Duration = Duration::from_millis(300);
@@ -176,7 +178,7 @@ impl Download {
         let ahead = DEPTH + source.min_rtt * DEPTH_ROUND_TRIPS;
         let depth = (source.meter.rate(now) * ahead.as_secs_f64()) as u64;
         // What others are asked for can only lessen it: where there are few there is no need to sum that up.
-        if source.outstanding() >= depth.max(MIN_PIECES * piece_len) {
+        if source.outstanding() >= depth.max(MIN_PORTIONS * piece_len) {
             return asks;
         }
         let asked: u64 = peers.values().map(|peer| peer.source.outstanding()).sum();
@@ -184,7 +186,9 @@ impl Download {
         let is_scarce = self.is_scarce(peers, key);
         let depth = if is_scarce { depth / 2 } else { depth };
         let is_one_enough = is_scarce || self.has_plenty(now, peers, asked);
-        let least = if is_one_enough { piece_len } else { MIN_PIECES * piece_len };
+        let portion = self.portion(now, peers, key);
+        let portion_len = u64::from(portion * self.lengths.block_len());
+        let least = if is_one_enough { portion_len } else { MIN_PORTIONS * portion_len };
         let mut is_early = is_one_enough && self.is_nearly_through(now, peers, key);
         let depth = depth.min(MAX_UNDER_WAY.saturating_sub(others)).max(least);
         loop {
@@ -206,7 +210,10 @@ impl Download {
                 asks.push(credits);
                 continue;
             }
-            let Some(target) = self.pick(now, peers, availability, key, rng) else { return asks };
+            let Some(mut target) = self.pick(now, peers, availability, key, rng) else { return asks };
+            if !self.blocks.needs_one_giver(target.piece) {
+                target.blocks.end = target.blocks.end.min(target.blocks.start + portion);
+            }
             let id = self.request(now, peers, key, Some(target.clone()));
             asks.push(Ask::Blocks { id, target });
         }
@@ -227,6 +234,23 @@ impl Download {
         let (target, left) = source.coming(now)?;
         let is_last = left <= horizon.as_secs_f64() && self.blocks.is_rest(target);
         (is_last && !self.blocks.is_held_up()).then_some(target.piece)
+    }
+
+    /// How many blocks to ask a source for at a time: a piece. But of several sources, where nobody else waits for whole pieces to be passed
+    /// on, a part of its share of what is left: the less is left, the less waits for the slowest (guided self-scheduling, Polychronopoulos
+    /// and Kuck 1987).
+    fn portion(&self, now: Instant, peers: &Peers, key: Handle) -> u32 {
+        let (piece_len, block_len) = (self.lengths.full_piece_len(), self.lengths.block_len());
+        let is_for_us_alone = peers.len() == self.origins.len();
+        if !is_for_us_alone || !(2..=MANY_PEERS).contains(&peers.len()) {
+            return piece_len / block_len;
+        }
+        let rate = |peer: &Peer| peer.source.meter.rate(now);
+        let all = peers.values().map(rate).sum::<f64>();
+        let share =
+            if rate(&peers[&key]) < 1.0 { 1.0 / peers.len() as f64 } else { rate(&peers[&key]) / all };
+        let left = f64::from(self.blocks.untouched.count() * (piece_len / block_len));
+        ((left * share / PORTIONS) as u32).clamp(1, piece_len / block_len)
     }
 
     /// Whether there are many peers, and this one has little left to ask for.

@@ -407,7 +407,7 @@ fn of_many_addresses_where_nobody_is_ten_are_tried_each_second_and_fifty_at_once
 /// How long a giver is banned for its second false piece, after `good` true ones.
 fn second_ban_after(good: u32) -> Duration {
     let piece_len = piece().len();
-    let content: Vec<u8> = (0..12).flat_map(|n| vec![n; piece_len]).collect();
+    let content: Vec<u8> = (0..40).flat_map(|n| vec![n; piece_len]).collect();
     let (fid, addr) = (Fid::of(&content), "10.0.0.1:1".parse().unwrap());
     let manifest = Manifest::of(&content);
     let (size, proof) = (manifest.lengths().size(), manifest.outline().size_proof().to_bytes());
