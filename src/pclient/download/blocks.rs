@@ -108,6 +108,11 @@ impl Blocks {
         &self.begun
     }
 
+    /// Whether all that will ever be asked for has been.
+    pub(super) fn are_all_asked_for(&self) -> bool {
+        self.untouched.is_empty() && self.checking.is_none()
+    }
+
     /// Whether there is no block to ask for at present.
     pub(super) fn has_nothing_to_ask(&self) -> bool {
         self.is_held_up() || (self.open.is_empty() && self.untouched.is_empty())
@@ -151,14 +156,14 @@ impl Blocks {
         range.end - range.start
     }
 
-    /// Whether the first block of `target` is missing, or here, but not under way in more requests than `most`.
-    pub(super) fn is_rare(&self, target: &Target, most: u32) -> bool {
-        self.partial.get(&target.piece).is_some_and(|partial| {
-            match partial.blocks[target.blocks.start as usize] {
-                Block::Asked(requests) => requests <= most,
-                Block::Arrived => true,
-            }
-        })
+    /// The first blocks of `target` that haven't arrived and are under way in no more requests than `most`.
+    pub(super) fn rare_part(&self, target: &Target, most: u32) -> Option<Target> {
+        let states = &self.partial.get(&target.piece)?.blocks;
+        let is_rare =
+            |block: &u32| matches!(states[*block as usize], Block::Asked(requests) if requests <= most);
+        let start = target.blocks.clone().find(is_rare)?;
+        let count = (start..target.blocks.end).take_while(is_rare).count();
+        Some(Target { piece: target.piece, blocks: start..start + count as u32 })
     }
 
     /// Whether any of a piece has come or is under way.

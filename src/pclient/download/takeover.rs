@@ -23,11 +23,10 @@ impl Download {
     /// much sooner. A request that another source is in the middle of is doubled instead, and only after silence; at the end after
     /// a shorter one, or if it takes long.
     pub fn steal(&mut self, now: Instant, peers: &mut Peers, thief: Handle) -> Vec<(Handle, Ask)> {
-        let Some((victim, index)) = self.find_prey(now, peers, thief) else { return Vec::new() };
+        let Some((victim, index, mut target)) = self.find_prey(now, peers, thief) else { return Vec::new() };
         let may_take_first = self.may_take_first(now, &peers[&victim].source);
         let is_missed = may_take_first || peers[&victim].source.is_silent(now);
         let source = &mut peers.get_mut(&victim).expect("just seen").source;
-        let mut target = source.requests()[index].target.clone().expect("credits aren't stolen");
         let needs_one_giver = self.blocks.needs_one_giver(target.piece);
         if needs_one_giver {
             target = self.blocks.whole(target.piece);
@@ -51,15 +50,16 @@ impl Download {
 
     /// Whether the first request of a source most likely comes too late to be waited for, and has not left yet.
     fn may_take_first(&self, now: Instant, source: &Source) -> bool {
-        let is_at_end = self.blocks.untouched.is_empty();
+        let is_at_end = self.blocks.are_all_asked_for();
         // Whoever has just been asked is given a moment.
         let may_be_judged = || now.since(source.active) >= SOON + 2 * source.min_rtt;
         let is_slow = || source.rate_when_busy > 0.0 && source.time_to_deliver(now) > LONG_AT_END;
         source.keeps_waiting(now) || is_at_end && !source.has_begun() && may_be_judged() && is_slow()
     }
 
-    /// The request that `thief` had best take over: of the slowest source, and the last of those that it has itself.
-    fn find_prey(&self, now: Instant, peers: &Peers, thief: Handle) -> Option<(Handle, usize)> {
+    /// The request that `thief` had best take over: of the slowest source, and the last of those that it has itself. With it what is missing
+    /// of it.
+    fn find_prey(&self, now: Instant, peers: &Peers, thief: Handle) -> Option<(Handle, usize, Target)> {
         let source = &peers[&thief].source;
         let Announced::Known(offered) = &peers[&thief].pieces else { return None };
         // Most have nothing that is under way: there is no need to look at what others are asked for then.
@@ -71,29 +71,24 @@ impl Download {
             |peer: &Peer| peer.source.requests().is_empty() && peer.source.misses() < source.misses();
         let others: Vec<&Peer> =
             if source.misses() == 0 { Vec::new() } else { peers.values().filter(|p| better(p)).collect() };
-        let is_at_end = self.blocks.untouched.is_empty();
+        let is_at_end = self.blocks.are_all_asked_for();
         let gain = if is_at_end { STEAL_GAIN_AT_END } else { STEAL_GAIN };
         let are_few = peers.len() <= MANY_PEERS;
         let mut thief_rate = None;
-        let mut best: Option<(f64, Handle, usize)> = None;
+        let mut best: Option<(f64, Handle, usize, Target)> = None;
         for (&key, peer) in peers.iter().filter(|(key, _)| **key != thief) {
             let requests = peer.source.requests();
-            let may_go = |request: &Request, most: u32| {
-                request.target.as_ref().is_some_and(|target| {
-                    offered.get(target.piece)
-                        && self.blocks.is_rare(target, most)
-                        && !others.iter().any(|other| other.has(target.piece))
-                })
+            let prey = |request: &Request, most: u32| {
+                let target = request.target.as_ref()?;
+                let may_go = offered.get(target.piece) && !others.iter().any(|other| other.has(target.piece));
+                self.blocks.rare_part(target, most).filter(|_| may_go)
             };
-            let last = requests.iter().enumerate().skip(1).rev().find(|(_, request)| may_go(request, 1));
-            let Some((index, request)) = last.or_else(|| Some((0, requests.front()?))) else { continue };
+            let last = (1..requests.len()).rev().find_map(|index| Some((index, prey(&requests[index], 1)?)));
             let most = if peer.source.is_silent(now) { MAX_COPIES - 1 } else { 1 };
-            if index == 0 && !may_go(request, most) {
-                continue;
-            }
+            let first = || Some((0, prey(requests.front()?, most)?));
+            let Some((index, target)) = last.or_else(first) else { continue };
             // Of what one has to give as a whole nothing is left if it is taken away: only silence is a reason for that.
-            let is_whole = |target: &Target| self.blocks.needs_one_giver(target.piece);
-            let may_double = is_at_end && !request.target.as_ref().is_some_and(is_whole);
+            let may_double = is_at_end && !self.blocks.needs_one_giver(target.piece);
             let is_stuck = may_double && peer.source.is_stuck(now);
             let eta = peer.source.time_to_deliver(now);
             let takes_long = may_double && are_few && peer.source.has_begun() && eta > LONG_AT_END;
@@ -103,7 +98,7 @@ impl Download {
             if index == 0 && !may_go_first() {
                 continue;
             }
-            if best.is_some_and(|(longest, _, _)| eta < longest) {
+            if best.as_ref().is_some_and(|&(longest, ..)| eta < longest) {
                 continue;
             }
             let thief_rate = *thief_rate.get_or_insert_with(|| match source.rate_when_busy {
@@ -114,11 +109,11 @@ impl Download {
                 rate => rate,
             });
             // What is stuck comes when the loss is noticed, whatever the rate.
-            if is_stuck || request.bytes as f64 / thief_rate < gain * eta {
-                best = Some((eta, key, index));
+            if is_stuck || self.blocks.len_of(&target) as f64 / thief_rate < gain * eta {
+                best = Some((eta, key, index, target));
             }
         }
-        best.map(|(_, key, index)| (key, index))
+        best.map(|(_, key, index, target)| (key, index, target))
     }
 
     /// Gives up all requests to a source that has been silent for so long that something must have gone wrong. When somebody

@@ -122,6 +122,26 @@ fn what_a_slow_one_takes_long_for_is_doubled_at_the_end_where_peers_are_few() {
 }
 
 #[test]
+fn what_has_been_doubled_and_is_here_is_not_doubled_again() {
+    let mut blocks = OnePiece::new();
+    let (slow, idle) = (blocks.0.relay(1, &[0]), blocks.0.relay(2, &[0]));
+    let (id, _) = blocks.asked(slow);
+    blocks.0.now += Duration::from_secs(2);
+    assert_eq!(blocks.arrives(slow, id, 0), Arrival::Partial);
+    blocks.0.peers.get_mut(&slow).unwrap().source.on_arriving(blocks.0.now, 1_000);
+    for block in 1..COUNT {
+        // Overdue, but not silent.
+        blocks.0.now += Duration::from_secs(1);
+        let doubled = blocks.0.download.steal(blocks.0.now, &mut blocks.0.peers, idle);
+        let [(to, Ask::Blocks { id, target })] = &doubled[..] else { panic!("{doubled:?}") };
+        assert_eq!((*to, &target.blocks), (idle, &(block..block + 1)));
+        let arrival = blocks.arrives(idle, *id, block);
+        assert_eq!(matches!(arrival, Arrival::Whole(_)), block == COUNT - 1, "{arrival:?}");
+    }
+    assert_eq!(blocks.0.download.steal(blocks.0.now, &mut blocks.0.peers, idle), []);
+}
+
+#[test]
 fn who_has_been_idle_takes_over_from_who_drips() {
     let mut table = Table::new(3);
     let honest = table.relay(1, &[0, 1]);
