@@ -53,7 +53,7 @@ const CREDIT_PAUSE: Duration = Duration::from_millis(300);
 const MAX_CREDIT_PAUSE: Duration = Duration::from_secs(5);
 /// After this many refusals in a row it is asked for particular pieces.
 const MAX_REFUSALS: u32 = 4;
-/// Most that may be under way or wait to be stored, B; but each source may always have the least number of pieces.
+/// Most that may be under way or wait to be stored, B; but each source may always have the least that keeps it busy.
 const MAX_UNDER_WAY: u64 = 24 << 20;
 
 /// What to tell a source.
@@ -238,11 +238,11 @@ impl Download {
 
     /// How many blocks to ask a source for at a time: a piece. But of several sources, where nobody else waits for whole pieces to be passed
     /// on, a part of its share of what is left: the less is left, the less waits for the slowest (guided self-scheduling, Polychronopoulos
-    /// and Kuck 1987).
+    /// and Kuck 1987). Not as long as it isn't known what is left, nor where what is read next goes first.
     fn portion(&self, now: Instant, peers: &Peers, key: Handle) -> u32 {
         let (piece_len, block_len) = (self.lengths.full_piece_len(), self.lengths.block_len());
-        let is_for_us_alone = peers.len() == self.origins.len();
-        if !is_for_us_alone || !(2..=MANY_PEERS).contains(&peers.len()) {
+        let is_for_us_alone = peers.len() == self.origins.len() && (2..=MANY_PEERS).contains(&peers.len());
+        if !is_for_us_alone || self.reader.is_some() || self.blocks.checking.is_some() {
             return piece_len / block_len;
         }
         let rate = |peer: &Peer| peer.source.meter.rate(now);
@@ -432,11 +432,17 @@ impl Download {
         if !source.on_delivered(now, data.len() as u64) {
             return Arrival::Nonsense;
         }
-        // What was on its way when it was taken back is as good as ever.
-        let is_late = source.is_over(id);
+        // What was on its way when it was taken back is as good as ever, and so is what was thought lost on its way.
+        let is_before = |request: &Request| {
+            let rest = request.target.as_ref().filter(|rest| rest.piece == target.piece);
+            rest.is_some_and(|rest| target.blocks.end <= rest.blocks.start)
+        };
+        let is_skipped = source.position(id).is_some_and(|index| is_before(&source.requests()[index]));
+        let is_late = is_skipped || source.is_over(id);
         let giver = peers[&key].remote;
-        let was_asked = self.settle_request(peers, key, id, &target);
-        let mut arrival = Arrival::Duplicate;
+        let skipped = self.settle_request(peers, key, id, &target);
+        let was_asked = skipped.is_some();
+        let (mut arrival, mut fresh) = (Arrival::Duplicate, 0);
         for (block, data) in target.blocks.zip(data.chunks(self.lengths.block_len() as usize)) {
             // What nobody asked for may be anything.
             let of_block = match (was_asked, is_late) {
@@ -447,27 +453,31 @@ impl Download {
             if of_block == Arrival::Duplicate {
                 self.duplicate_bytes += data.len() as u64;
             } else {
-                arrival = of_block;
+                (arrival, fresh) = (of_block, fresh + data.len() as u64);
             }
         }
-        let piece = target.piece;
+        // Now that it is known what has come: of what one has to give as a whole nothing may be left without anything under way.
+        if let Some(skipped) = skipped.filter(|skipped| !skipped.blocks.is_empty()) {
+            self.blocks.release(&skipped);
+        }
         if arrival != Arrival::Duplicate {
-            let is_of_use = arrival != Arrival::Partial || !self.blocks.needs_one_giver(piece);
+            let is_of_use = arrival != Arrival::Partial || !self.blocks.needs_one_giver(target.piece);
             let peer = peers.get_mut(&key).expect("just seen");
             // Who begins what it alone has to give, and goes no further, has given nothing.
             if is_of_use {
                 peer.source.on_kept_word();
             }
-            peer.dealings.on_got(now, data.len() as u64);
+            peer.dealings.on_got(now, fresh);
         }
         arrival
     }
 
-    /// Notes on the request's page that blocks of it came; true if they were asked for.
-    fn settle_request(&mut self, peers: &mut Peers, key: Handle, id: u64, come: &Target) -> bool {
+    /// Notes on the request's page that blocks of it came. If they were asked for, gives those before them, which will hardly come under this
+    /// request any more: a source sends them in order.
+    fn settle_request(&mut self, peers: &mut Peers, key: Handle, id: u64, come: &Target) -> Option<Target> {
         let piece = come.piece;
         let source = &mut peers.get_mut(&key).expect("only peers send").source;
-        let Some(index) = source.position(id) else { return false };
+        let index = source.position(id)?;
         if source.requests()[index].target.is_none() {
             // The source has chosen.
             source.refusals = 0;
@@ -481,16 +491,12 @@ impl Download {
         let target = source.requests()[index].target.as_ref().expect("chosen by now");
         let (start, end) = (target.blocks.start, target.blocks.end);
         if target.piece != piece || come.blocks.start < start || come.blocks.end > end {
-            return false;
+            return None;
         }
-        // Blocks come in order; those that were skipped will not come under this request.
         let skipped = Target { piece, blocks: start..come.blocks.start };
         let bytes = self.blocks.len_of(&skipped) + self.blocks.len_of(come);
         source.settle(index, come.blocks.end, bytes);
-        if !skipped.blocks.is_empty() {
-            self.blocks.release(&skipped);
-        }
-        true
+        Some(skipped)
     }
 
     /// A whole piece proved right: it is had, and nobody else needs to send it.

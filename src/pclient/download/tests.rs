@@ -384,6 +384,29 @@ fn begun_alone() -> (OnePiece, Handle, u64, Handle) {
 }
 
 #[test]
+fn what_overtakes_what_was_lost_on_its_way_leaves_it_as_good_as_ever() {
+    let mut blocks = OnePiece::new();
+    let source = blocks.0.relay(1, &[0]);
+    let (id, _) = blocks.asked(source);
+    assert_eq!(blocks.arrives(source, id, 1), Arrival::Partial);
+    assert_eq!(blocks.arrives(source, id, 0), Arrival::Partial);
+    assert_eq!(blocks.arrives(source, id, 2), Arrival::Partial);
+    assert!(matches!(blocks.arrives(source, id, 3), Arrival::Whole(_)));
+    assert_eq!(blocks.0.download.duplicate_bytes, 0);
+}
+
+#[test]
+fn who_gives_only_the_end_of_what_it_alone_has_to_give_leaves_nothing_of_it() {
+    let mut blocks = OnePiece::new();
+    let (liar, honest) = (blocks.0.relay(1, &[0]), blocks.0.relay(2, &[0]));
+    let piece = blocks.0.download.lengths.piece(0).unwrap();
+    blocks.0.download.blocks.fetch_alone(piece);
+    let (id, _) = blocks.asked(liar);
+    assert_eq!(blocks.arrives(liar, id, COUNT - 1), Arrival::Partial);
+    assert_eq!(blocks.asked(honest).1, 0..COUNT);
+}
+
+#[test]
 fn a_piece_that_several_have_spoiled_comes_from_one_alone() {
     let (mut blocks, first, id, second) = begun_alone();
     // It falls silent: all of the piece is asked of the other, and what comes late of the first counts for nothing.
