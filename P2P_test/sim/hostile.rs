@@ -234,7 +234,7 @@ fn floods_of_opens() {
 
 #[test]
 fn a_false_block_among_true_ones() {
-    // Only long files have pieces of several blocks.
+    // Only long files have pieces whose blocks come in several messages.
     const LONG: usize = 120_000_000;
     const FAST: Rates = (20_000_000, 80_000_000);
     let court = || Court::new(LONG, FAST, FAST, 1);

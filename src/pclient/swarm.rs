@@ -54,7 +54,7 @@ const STARVED: Duration = Duration::from_secs(10);
 /// And after this long it opens the file anew to those who seem to have nothing, each time.
 const REOPEN: Duration = Duration::from_secs(25);
 
-/// Who gives less than this, B/s, gives nothing: of a block of 16 KiB so much is left after four seconds.
+/// Who gives less than this, B/s, gives nothing: of 16 KiB so much is left after four seconds, of 1 KiB after two.
 const LEAST_GIVEN: f64 = 100.0;
 
 /// Why a peer is banned.

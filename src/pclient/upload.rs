@@ -18,7 +18,7 @@ use crate::time::{Duration, Instant};
 
 /// Most requests that one peer may have waiting, and most in a row that can't be served; more is an attack.
 pub const MAX_WANTED: usize = 2_000;
-/// After so many pieces in a row for those who have a place, one is for who has none: it is served even where nothing is to spare.
+/// After so many requests in a row for those who have a place, one is for who has none: it is served even where nothing is to spare.
 const FAVOURS: u32 = 2;
 /// Freeloaders are served where nobody else was for this long, and one piece of theirs after so many of others.
 const IDLE: Duration = Duration::from_millis(300);

@@ -63,9 +63,9 @@ impl Storage for Beginning {
     }
 }
 
-/// How long it takes to get eight pieces of two blocks each, s, of one slow honest source and nine fast liars.
+/// How long it takes to get eight pieces of four blocks each, s, of one slow honest source and nine fast liars.
 fn tainted(way: Way) -> f64 {
-    // Only long files have pieces of several blocks.
+    // Only long files have pieces whose blocks come in several messages.
     const LONG: usize = 120_000_000;
     const FAST: Rates = (20_000_000, 80_000_000);
     let mut court = Court::new(LONG, (SLOW, SLOW), FAST, 1);
