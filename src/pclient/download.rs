@@ -25,10 +25,10 @@ use crate::time::{Duration, Instant};
 /// The peers of a swarm, by connection.
 pub type Peers = SmallMap<Handle, Peer>;
 
+/// Into so many portions each source's share of what is left is cut, where it isn't asked for a piece at a time.
+const PORTIONS: f64 = 4.0;
 /// So many pieces, or what is asked for at a time instead, are under way from each source at least: with one, it would idle between two.
 const MIN_PORTIONS: u64 = 2;
-/// Into so many portions each source's share of what is left is cut.
-const PORTIONS: f64 = 4.0;
 /// Or what it delivers in this time and in so many round trips: what it learns of is asked for a round trip later, and waits there
 /// for others.
 const DEPTH: Duration = Duration::from_millis(300);
